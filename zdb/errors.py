@@ -1,0 +1,100 @@
+"""Every error that zdb raises: one tree, each also the builtin that people already catch."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorruptChunkError",
+    "DatabaseNotFoundError",
+    "FormatNotInstalledError",
+    "InvalidKeyError",
+    "KeyConflictError",
+    "KeyExistsError",
+    "KeyNotFoundError",
+    "MissingChunkError",
+    "NotADatabaseError",
+    "PickleRefusedError",
+    "ReadOnlyError",
+    "SelectionError",
+    "StaleValueError",
+    "StorageError",
+    "UnsupportedValueError",
+    "UnsupportedVersionError",
+    "WriteError",
+    "ZdbError",
+]
+
+
+class ZdbError(Exception):
+    """Base of all errors of zdb."""
+
+
+class KeyNotFoundError(ZdbError, KeyError):
+    """There is nothing at this key."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which spoils a sentence.
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidKeyError(ZdbError, ValueError):
+    """The key breaks the rules for names."""
+
+
+class KeyExistsError(ZdbError, FileExistsError):
+    """The key is taken and was not to be overwritten."""
+
+
+class KeyConflictError(ZdbError, FileExistsError):
+    """A value would lie under a value, or take the place of a sub-database."""
+
+
+class ReadOnlyError(ZdbError, PermissionError):
+    """The database, or the place where it lies, cannot be written."""
+
+
+class DatabaseNotFoundError(ZdbError, FileNotFoundError):
+    """There is no database at this URL."""
+
+
+class NotADatabaseError(ZdbError, FileExistsError):
+    """Something else than a database of zdb lies at this URL."""
+
+
+class UnsupportedVersionError(ZdbError, ValueError):
+    """Written by a newer zdb, in a format version that this one does not know."""
+
+
+class FormatNotInstalledError(ZdbError, ImportError):
+    """No installed package provides the format of this value."""
+
+
+class UnsupportedValueError(ZdbError, TypeError):
+    """The value cannot be kept exactly by the format."""
+
+
+class SelectionError(ZdbError, ValueError):
+    """The format of this value has no such part (columns, rows, labels)."""
+
+
+class PickleRefusedError(ZdbError, ValueError):
+    """The value is a pickle, which can run code, and ``allow_pickle=True`` was not given."""
+
+
+class MissingChunkError(ZdbError, OSError):
+    """A chunk that the metadata promises is not in the store."""
+
+
+class CorruptChunkError(ZdbError, OSError):
+    """A chunk cannot be decoded, or its checksum does not match."""
+
+
+class StaleValueError(ZdbError, RuntimeError):
+    """The value was replaced since it was opened, and its old chunks are gone."""
+
+
+class StorageError(ZdbError, OSError):
+    """The store refused an operation: disk full, no connection, no permission."""
+
+
+class WriteError(ZdbError, RuntimeError):
+    """Computing or encoding the data failed while it was written; the old value is intact."""
