@@ -1,0 +1,1 @@
+"""How a Dataset becomes durable: stores, layout, writing, reading, listing and deleting."""

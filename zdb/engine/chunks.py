@@ -1,0 +1,247 @@
+"""The chunks of one array: zarr arrays made from known metadata, lazy reading, and writing by regions."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache, cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+from zarr.core.metadata import ArrayV3Metadata
+from zarr.storage import StorePath
+
+from zdb.engine.node import Node, node_path
+from zdb.engine.store import LocalNodes
+from zdb.errors import (
+    CorruptChunkError,
+    MissingChunkError,
+    StaleValueError,
+    ZdbError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zdb.engine.node import ArrayNode
+    from zdb.engine.store import NodeStore
+
+__all__ = ["ArrayTarget", "StoredArray", "ValueSource", "open_array"]
+
+# Regions of about this many bytes are written at a time, so that memory does not grow with the array.
+WRITE_BYTES = 256 << 20
+
+_pipeline_lock = threading.Lock()
+
+
+@cache
+def _has_fused_pipeline() -> bool:
+    return hasattr(zarr.core.codec_pipeline, "FusedCodecPipeline")  # zarr >= 3.4
+
+
+def _pipeline(nodes: NodeStore, node: ArrayNode) -> str:
+    """Name the fastest codec pipeline that can do it; the bytes are the same with each."""
+    if _has_fused_pipeline():
+        return "zarr.core.codec_pipeline.FusedCodecPipeline"
+    if isinstance(nodes, LocalNodes) and node.dtype != "string":
+        return "zarrs.ZarrsCodecPipeline"
+    return "zarr.core.codec_pipeline.BatchedCodecPipeline"
+
+
+def open_array(nodes: NodeStore, node: ArrayNode, *, reading: bool) -> zarr.Array[Any]:
+    """Make a zarr array from its metadata, without a request to the store."""
+    path = StorePath(nodes.zarr_store(reading=reading), node.path)
+    metadata = ArrayV3Metadata.from_dict(node.metadata)
+    settings = {"codec_pipeline.path": _pipeline(nodes, node)}
+    with _pipeline_lock, zarr.config.set(settings):
+        made = zarr.AsyncArray(metadata, path, config={"write_empty_chunks": True})
+    return zarr.Array(made)
+
+
+class ValueSource:
+    """One generation of one value, which its lazy arrays read from and which can be replaced meanwhile."""
+
+    def __init__(self, nodes: NodeStore, node: Node) -> None:
+        self.nodes = nodes
+        self.path = node.path
+        self.id = node.id
+        self.generation = node.generation
+        self._fingerprint: object = None
+
+    def check_current(self) -> None:
+        """Raise unless the chunks that were just read belong to this generation.
+
+        The chunks of a generation stay until the one after the next is written, so both this one and the next may be
+        current; the keys are used again by the third.
+
+        Raises
+        ------
+        StaleValueError
+            The value was replaced more than once, or deleted.
+        """
+        path = node_path(self.path)
+        fingerprint = self.nodes.fingerprint(path)
+        if fingerprint is not None and fingerprint == self._fingerprint:
+            return
+        data = self.nodes.get(path)
+        if data is not None:
+            now = Node.parse(self.path, data)
+            if now.id == self.id and self.generation <= now.generation <= self.generation + 1:
+                self._fingerprint = fingerprint
+                return
+        raise StaleValueError(f"{self.path}: the value was replaced or deleted since it was opened; read the key again")
+
+
+class StoredArray(BackendArray):
+    """An array in the store, read by xarray when it is indexed.
+
+    Raises
+    ------
+    MissingChunkError, CorruptChunkError
+        A chunk is lost or damaged; the error names it.
+    StaleValueError
+        The value was replaced and the chunks of this generation are gone.
+    """
+
+    def __init__(self, source: ValueSource, node: ArrayNode) -> None:
+        self.source = source
+        self.node = node
+        self.shape = node.shape
+        self.dtype = ArrayV3Metadata.from_dict(node.metadata).dtype.to_native_dtype()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_array"}
+
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        return open_array(self.source.nodes, self.node, reading=True)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray[Any, Any]:
+        index = key.tuple
+        vectorized = isinstance(key, indexing.VectorizedIndexer)
+        try:
+            if vectorized:
+                found = self._array.vindex[index]
+            elif isinstance(key, indexing.OuterIndexer):
+                found = self._array.oindex[index]
+            else:
+                found = self._array[index]
+        except MissingChunkError as error:
+            self.source.check_current()
+            raise MissingChunkError(f"{self._described}: {error}; {_ADVICE}") from error
+        except (ZdbError, MemoryError):
+            raise
+        except Exception as error:
+            self._require_objects(self._touched(index, vectorized=vectorized))
+            self.source.check_current()
+            damaged = self._first_damaged(index, vectorized=vectorized) or self.node.path
+            raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
+        if not self.source.nodes.checks_chunks:
+            self._require_objects(self._touched(index, vectorized=vectorized))
+        self.source.check_current()
+        return np.asarray(found)
+
+    @property
+    def _described(self) -> str:
+        return f"{self.source.path}: array {self.node.path[len(self.source.path) + 1 :]!r}"
+
+    def _touched(self, index: tuple[Any, ...], *, vectorized: bool) -> Iterator[tuple[int, ...]]:
+        """Places in the grid of the objects that an index reads from."""
+        sizes = self.node.object_shape
+        if vectorized:
+            dense = np.broadcast_arrays(*_as_positions(index, self.shape))
+            places = [np.ravel(one) // size for one, size in zip(dense, sizes, strict=True)]
+            yield from map(tuple, np.unique(np.stack(places), axis=1).T.tolist())
+            return
+        yield from product(*(_parts(one, size, part) for one, size, part in zip(index, self.shape, sizes, strict=True)))
+
+    def _require_objects(self, touched: Iterator[tuple[int, ...]]) -> None:
+        if not self.shape:
+            return
+        lost = self.source.nodes.missing([self.node.object_path(place) for place in touched])
+        if lost:
+            self.source.check_current()
+            raise MissingChunkError(
+                f"{self._described}: chunk {lost[0]} is not in the store"
+                f"{f', nor are {len(lost) - 1} others' if lost[1:] else ''}; {_ADVICE}"
+            )
+
+    def _first_damaged(self, index: tuple[Any, ...], *, vectorized: bool) -> str | None:
+        for place in self._touched(index, vectorized=vectorized):
+            region = tuple(
+                slice(n * size, (n + 1) * size) for n, size in zip(place, self.node.object_shape, strict=True)
+            )
+            try:
+                self._array[region]
+            except Exception:  # noqa: BLE001 - whatever a codec raises on damaged bytes
+                return self.node.object_path(place)
+        return None
+
+
+_ADVICE = "restore it from a copy, or write the value again"
+
+
+def _parts(index: Any, size: int, part: int) -> list[int]:
+    """Numbers of the parts of a dimension that an integer, slice or integer array touches."""
+    if isinstance(index, slice):
+        taken = range(*index.indices(size))
+        if not taken:
+            return []
+        if abs(taken.step) <= part:
+            low, high = sorted((taken[0], taken[-1]))
+            return list(range(low // part, high // part + 1))
+        return sorted({i // part for i in taken})
+    positions = np.atleast_1d(np.asarray(index))
+    return sorted(set((np.where(positions < 0, positions + size, positions) // part).tolist()))
+
+
+def _as_positions(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
+    """Turn the slices among the indices of a vectorised read into integer arrays that broadcast after the others."""
+    arrays = [np.asarray(one) for one in index if not isinstance(one, slice)]
+    slices = [one for one in index if isinstance(one, slice)]
+    ndim = max((a.ndim for a in arrays), default=0) + len(slices)
+    made, position = [], ndim - len(slices)
+    for one, size in zip(index, shape, strict=True):
+        if isinstance(one, slice):
+            axis = np.arange(*one.indices(size))
+            made.append(axis.reshape([-1 if i == position else 1 for i in range(ndim)]))
+            position += 1
+        else:
+            array = np.asarray(one)
+            array = np.where(array < 0, array + size, array)
+            made.append(array.reshape(array.shape + (1,) * len(slices)))
+    return made
+
+
+class ArrayTarget:
+    """Where the data of one new array goes, by regions that begin and end at its objects.
+
+    Small to pickle: each process opens the array for itself.
+    """
+
+    def __init__(self, nodes: NodeStore, node: ArrayNode) -> None:
+        self.nodes = nodes
+        self.node = node
+        self.shape = node.shape
+        self.ndim = len(node.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_array"}
+
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        return open_array(self.nodes, self.node, reading=False)
+
+    def __setitem__(self, region: tuple[slice, ...], data: np.ndarray[Any, Any]) -> None:
+        self._array[region] = data
+
+    def write(self, data: np.ndarray[Any, Any]) -> None:
+        """Write a whole array that is in memory or memory-mapped, in regions of bounded size."""
+        row_bytes = data.nbytes // max(1, data.shape[0])
+        step = self.node.object_shape[0]
+        step *= max(1, WRITE_BYTES // max(1, row_bytes * step))
+        for start in range(0, data.shape[0], step):
+            self[(slice(start, min(start + step, data.shape[0])),)] = data[start : start + step]

@@ -1,0 +1,191 @@
+"""How arrays are cut and compressed: one formula for chunks, shards and codecs.
+
+*Inner chunks* of about 1 MiB are what a reader has to decode for one element; they keep the last dimension whole while
+a row fits, so that one trial is one chunk. *Shards* of about 64 MiB are the objects in the store. An array below 1 MiB
+is one chunk without a shard. Both sizes count uncompressed bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from zdb.errors import UnsupportedValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+__all__ = ["CHUNK_BYTES", "SHARD_BYTES", "Layout", "choose_codecs", "choose_layout", "write_unit"]
+
+CHUNK_BYTES = 1 << 20
+SHARD_BYTES = 64 << 20
+# Strings have no fixed size; this stands for one when chunks are cut.
+STRING_BYTES = 32
+
+Shape = tuple[int, ...]
+JSONDict = dict[str, Any]
+
+
+class Layout(NamedTuple):
+    """Chunk and shard shape of one array; `shards` is None for an array without shards."""
+
+    chunks: Shape
+    shards: Shape | None
+
+    @property
+    def objects(self) -> Shape:
+        """Shape of what lies in one object of the store, the smallest part that one writer may write."""
+        return self.shards or self.chunks
+
+
+def choose_layout(
+    shape: Shape,
+    dtype: np.dtype[Any],
+    *,
+    parts: Shape | None = None,
+    chunks: Shape | Literal["balanced"] | None = None,
+    shards: Shape | None = None,
+) -> Layout:
+    """Choose the chunk and shard shape of an array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    parts : tuple of int, optional
+        Size of the blocks in which the data arrives (dask chunks); shards are cut to fit them.
+    chunks : tuple of int or "balanced", optional
+        Use this inner chunk shape; "balanced" makes chunks as square as possible, for reading along every dimension.
+    shards : tuple of int, optional
+        Use this shard shape, a multiple of the chunks.
+
+    Raises
+    ------
+    UnsupportedValueError
+        `chunks` or `shards` do not fit the shape.
+    """
+    itemsize = STRING_BYTES if dtype.kind == "T" else dtype.itemsize
+    nbytes = math.prod(shape) * itemsize
+    region = _grow(parts, shape, SHARD_BYTES // itemsize) if parts else shape
+    if chunks == "balanced":
+        inner = _square(region, CHUNK_BYTES // itemsize)
+    elif chunks is not None:
+        inner = _checked("chunks", chunks, shape)
+    else:
+        inner = _fill(region, CHUNK_BYTES // itemsize)
+    if shards is not None:
+        outer = _checked("shards", shards, shape)
+        if any(s % c for s, c in zip(outer, inner, strict=True)):
+            raise UnsupportedValueError(f"shards {outer} are not a multiple of chunks {inner}")
+        return Layout(inner, outer)
+    if nbytes <= CHUNK_BYTES or dtype.kind == "T":
+        return Layout(inner, None)
+    budget = SHARD_BYTES // (math.prod(inner) * itemsize)
+    counts = _fill(_divide_up(region, inner), max(1, budget))
+    outer = tuple(c * n for c, n in zip(inner, counts, strict=True))
+    return Layout(inner, outer)
+
+
+def write_unit(objects: Shape, parts: Shape, shape: Shape) -> Shape:
+    """Return the multiple of the stored objects that comes nearest to the blocks in which the data arrives."""
+    return tuple(
+        min(max(1, round(part / size)) * size, max(1, math.ceil(whole / size)) * size)
+        for size, part, whole in zip(objects, parts, shape, strict=True)
+    )
+
+
+def choose_codecs(dtype: np.dtype[Any], layout: Layout, codec: Any = None) -> list[JSONDict]:
+    """Return the codec chain of an array, as it stands in ``zarr.json``.
+
+    Floating point numbers take blosc-lz4 with byte shuffle, as fast as no codec on reading; integers blosc-zstd with
+    bit shuffle; bytes and strings zstd, because shuffling does not help them. Every chunk carries a CRC-32C.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+    layout : Layout
+    codec : optional
+        Use this compressor instead: a zarr codec, its dict, or None for the policy; False for no compression.
+    """
+    if dtype.kind == "T":
+        serializer: JSONDict = {"name": "vlen-utf8", "configuration": {}}
+    elif dtype.itemsize == 1:
+        serializer = {"name": "bytes"}
+    else:
+        serializer = {"name": "bytes", "configuration": {"endian": "little"}}
+    chain = [serializer, *_compressors(dtype, codec), {"name": "crc32c"}]
+    if layout.shards is None:
+        return chain
+    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    sharding = {
+        "chunk_shape": list(layout.chunks),
+        "codecs": chain,
+        "index_codecs": index,
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": sharding}]
+
+
+def _compressors(dtype: np.dtype[Any], codec: Any) -> list[JSONDict]:
+    if codec is False:
+        return []
+    if codec is not None:
+        wanted = codec if isinstance(codec, (list, tuple)) else [codec]
+        return [one if isinstance(one, dict) else one.to_dict() for one in wanted]
+    if dtype.kind in "fc":
+        return [_blosc("lz4", 5, "shuffle", dtype.itemsize // (2 if dtype.kind == "c" else 1))]
+    if dtype.kind in "iu" and dtype not in (np.int8, np.uint8):
+        return [_blosc("zstd", 3, "bitshuffle", dtype.itemsize)]
+    return [{"name": "zstd", "configuration": {"level": 3, "checksum": False}}]
+
+
+def _blosc(name: str, level: int, shuffle: str, typesize: int) -> JSONDict:
+    configuration = {
+        "cname": name,
+        "clevel": level,
+        "shuffle": shuffle,
+        "typesize": typesize,
+        "blocksize": 0,
+    }
+    return {"name": "blosc", "configuration": configuration}
+
+
+def _checked(name: str, wanted: Sequence[int], shape: Shape) -> Shape:
+    made = tuple(wanted)
+    if len(made) != len(shape) or not all(isinstance(n, int) and n > 0 for n in made):
+        raise UnsupportedValueError(
+            f"{name}={wanted!r} does not fit an array of shape {shape}: give {len(shape)} positive integers"
+        )
+    return made
+
+
+def _fill(shape: Shape, budget: int) -> Shape:
+    """Take as much of each dimension as the budget of elements allows, from the last one to the first."""
+    taken = []
+    for size in reversed(shape):
+        taken.append(max(1, min(size, budget)))
+        budget //= taken[-1]
+    return tuple(reversed(taken))
+
+
+def _square(shape: Shape, budget: int) -> Shape:
+    """Share the budget of elements evenly among the dimensions; what a short one leaves goes to the others."""
+    taken = [1] * len(shape)
+    order = sorted(range(len(shape)), key=lambda i: shape[i])
+    for position, i in enumerate(order):
+        even = math.floor(budget ** (1 / (len(order) - position)) + 1e-9)
+        taken[i] = max(1, min(shape[i], even))
+        budget //= taken[i]
+    return tuple(taken)
+
+
+def _grow(parts: Shape, shape: Shape, budget: int) -> Shape:
+    """Join small blocks to about one shard, along the last dimension first."""
+    counts = _fill(_divide_up(shape, parts), max(1, budget // max(1, math.prod(parts))))
+    return tuple(min(p * n, s) for p, n, s in zip(parts, counts, shape, strict=True))
+
+
+def _divide_up(shape: Shape, parts: Shape) -> Shape:
+    return tuple(max(1, math.ceil(s / p)) for s, p in zip(shape, parts, strict=True))

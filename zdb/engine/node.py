@@ -1,0 +1,174 @@
+"""Nodes: what stands in one ``zarr.json``, and the key encodings that keep two generations of chunks apart."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from zdb.errors import CorruptChunkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "DATABASE",
+    "FOREIGN",
+    "FORMAT_VERSION",
+    "VALUE",
+    "ArrayNode",
+    "Node",
+    "dump",
+    "key_encoding",
+    "node_path",
+]
+
+FORMAT_VERSION = 1
+DATABASE, VALUE, FOREIGN = "database", "value", "foreign"
+JSONDict = dict[str, Any]
+
+# Generations take these encodings in turn. The chunk keys of three in a row differ for arrays of one and more
+# dimensions. The fourth encoding of Zarr, "v2" with "/", is left out: in one dimension it gives the keys of "v2" with ".".
+_ENCODINGS = (("default", "/"), ("v2", "."), ("default", "."))
+
+
+def node_path(path: str) -> str:
+    """Return the path of the object that holds the metadata of a node."""
+    return f"{path}/zarr.json" if path else "zarr.json"
+
+
+def key_encoding(generation: int) -> JSONDict:
+    """Return the chunk key encoding of a generation, as it stands in ``zarr.json``."""
+    name, separator = _ENCODINGS[generation % len(_ENCODINGS)]
+    return {"name": name, "configuration": {"separator": separator}}
+
+
+def dump(document: JSONDict) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class ArrayNode:
+    """The metadata of one array: what is needed to know which objects it has, without zarr."""
+
+    path: str
+    metadata: JSONDict
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.metadata["shape"])
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        names = self.metadata.get("dimension_names") or [None] * len(self.shape)
+        return tuple(name or f"dim_{i}" for i, name in enumerate(names))
+
+    @property
+    def dtype(self) -> str:
+        declared = self.metadata["data_type"]
+        return declared if isinstance(declared, str) else str(declared["name"])
+
+    @property
+    def object_shape(self) -> tuple[int, ...]:
+        """Shape of the part of the array that lies in one object."""
+        return tuple(self.metadata["chunk_grid"]["configuration"]["chunk_shape"])
+
+    @cached_property
+    def nbytes(self) -> int:
+        sizes = {"bool": 1, "string": 0, "complex64": 8, "complex128": 16}
+        itemsize = sizes.get(self.dtype)
+        if itemsize is None:
+            itemsize = int("".join(filter(str.isdigit, self.dtype)) or 0) // 8
+        return math.prod(self.shape) * itemsize
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of objects along each dimension; all zero where there are none."""
+        return tuple(math.ceil(size / part) for size, part in zip(self.shape, self.object_shape, strict=True))
+
+    def object_path(self, index: tuple[int, ...]) -> str:
+        """Return the path of the object at this place of the grid."""
+        encoding = self.metadata["chunk_key_encoding"]
+        default = encoding["name"] == "default"
+        separator = encoding.get("configuration", {}).get("separator", "/" if default else ".")
+        parts = [*(["c"] if default else []), *map(str, index)]
+        return f"{self.path}/{separator.join(parts)}"
+
+    def object_paths(self) -> Iterator[str]:
+        """Paths of all objects of the array. One without dimensions has none: its value is its fill value."""
+        if self.shape:
+            yield from map(self.object_path, product(*map(range, self.grid)))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One parsed ``zarr.json``: a database, a value, or something of plain Zarr that zdb did not write."""
+
+    path: str
+    document: JSONDict
+
+    @classmethod
+    def parse(cls, path: str, data: bytes) -> Node:
+        try:
+            document = json.loads(data)
+            if document["zarr_format"] != 3 or document["node_type"] not in ("group", "array"):
+                raise ValueError("it is not Zarr version 3")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptChunkError(f"{node_path(path)} is not valid Zarr metadata: {error}") from error
+        return cls(path, document)
+
+    @cached_property
+    def attributes(self) -> JSONDict:
+        return self.document.get("attributes") or {}
+
+    @property
+    def kind(self) -> str:
+        return str(self.attributes.get("zdb_kind", FOREIGN))
+
+    @property
+    def id(self) -> str:
+        return str(self.attributes.get("zdb_id", ""))
+
+    @property
+    def version(self) -> int:
+        return int(self.attributes.get("zdb_version", FORMAT_VERSION))
+
+    @property
+    def generation(self) -> int:
+        return int(self.attributes.get("zdb_generation", 0))
+
+    @property
+    def format(self) -> str:
+        return str(self.attributes.get("zdb_format", ""))
+
+    @cached_property
+    def _children(self) -> dict[str, JSONDict]:
+        consolidated = self.document.get("consolidated_metadata") or {}
+        return consolidated.get("metadata") or {}
+
+    @cached_property
+    def arrays(self) -> dict[str, ArrayNode]:
+        """The arrays of a value by name, ``group/name`` for those in nested groups."""
+        return {
+            name: ArrayNode(f"{self.path}/{name}", child)
+            for name, child in self._children.items()
+            if child["node_type"] == "array"
+        }
+
+    @cached_property
+    def groups(self) -> dict[str, JSONDict]:
+        """Attributes of the groups of a value by name, the value itself as ``""``."""
+        nested = {
+            name: child.get("attributes") or {}
+            for name, child in self._children.items()
+            if child["node_type"] == "group"
+        }
+        return {"": self.attributes, **nested}
+
+    @property
+    def nbytes(self) -> int:
+        """Uncompressed size of all arrays in bytes; strings are not counted."""
+        return sum(array.nbytes for array in self.arrays.values())

@@ -1,0 +1,44 @@
+"""Parts of a value that are kept in the store while it is being written, because their sizes are not known before."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from zdb.errors import StorageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from zdb.engine.store import NodeStore
+
+__all__ = ["Spool"]
+
+
+class Spool:
+    """Numbered parts below ``_zdb/spool``, removed at the end; small to pickle, usable from every worker."""
+
+    def __init__(self, nodes: NodeStore) -> None:
+        self.nodes = nodes
+        self.path = f"_zdb/spool/{uuid.uuid4().hex}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.nodes.delete_tree(self.path)
+
+    def write(self, number: int, payload: bytes) -> None:
+        self.nodes.set(f"{self.path}/{number}", payload)
+
+    def read(self, number: int) -> bytes:
+        payload = self.nodes.get(f"{self.path}/{number}")
+        if payload is None:
+            raise StorageError(f"{self.nodes.url}: part {number} of the value being written is gone")
+        return payload

@@ -1,0 +1,311 @@
+"""Publishing a Dataset as a value: chunks first, then the metadata of arrays, then one object that makes it visible.
+
+The protocol is described in ``docs/format.md``, "Writing".
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from zdb.engine.chunks import ArrayTarget
+from zdb.engine.layout import choose_codecs, choose_layout, write_unit
+from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path
+from zdb.engine.store import LocalNodes
+from zdb.errors import UnsupportedValueError, WriteError, ZdbError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from zdb.engine.store import NodeStore
+
+__all__ = ["FORMAT_ATTRIBUTES", "LayoutOptions", "publish"]
+
+# Attributes that a format may set on its Dataset; every other ``zdb_`` attribute belongs to the engine.
+FORMAT_ATTRIBUTES = frozenset(
+    {
+        "zdb_type",
+        "zdb_dtype",
+        "zdb_shape",
+        "zdb_recipe",
+        "zdb_value",
+        "zdb_name",
+        "zdb_size",
+        "zdb_sha256",
+        "zdb_source",
+    }
+)
+
+# The types that lie in the store; formats turn all others into these.
+_STORED_KINDS = "biufcT"
+_CONCURRENT_ARRAYS = 8
+JSONDict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What a user asked for instead of the layout policy; see :func:`zdb.engine.layout.choose_layout`."""
+
+    chunks: Any = None
+    shards: Any = None
+    codec: Any = None
+
+
+def publish(
+    nodes: NodeStore,
+    path: str,
+    encoded: xr.Dataset | xr.DataTree,
+    generation: int,
+    seal: Callable[[], JSONDict],
+    previous: Node | None,
+    options: LayoutOptions,
+) -> None:
+    """Write a value so that a reader sees the old one or the new one, never a part.
+
+    Parameters
+    ----------
+    nodes : NodeStore
+    path : str
+    encoded : xarray.Dataset or xarray.DataTree
+        The value as its format encoded it; dask arrays are computed while they are written.
+    generation : int
+        The number of this generation, one more than that of the value it replaces.
+    seal : callable
+        Called when all chunks are written, just before the commit; returns the attributes of the engine for the node.
+    previous : Node or None
+        The value that is replaced.
+    options : LayoutOptions
+
+    Raises
+    ------
+    UnsupportedValueError
+        A variable has a type, name or chunks that cannot be stored; nothing was written.
+    WriteError
+        Computing the data failed half-way. The old value is intact.
+    StorageError
+        The store failed. The old value is intact.
+    """
+    plan = _Plan(path, _groups(encoded), generation, options)
+    clear_leftovers(nodes, path, previous)
+    try:
+        _write_chunks(nodes, plan.sources)
+        _write_metadata(nodes, plan)
+        nodes.set(node_path(path), dump(plan.top_document(seal())))
+    except BaseException as error:
+        _discard(nodes, path, previous)
+        if isinstance(error, Exception) and not isinstance(error, (ZdbError, MemoryError)):
+            raise WriteError(
+                f"{path}: writing failed, the key is as it was before: {type(error).__name__}: {error}"
+            ) from error
+        raise
+
+
+def clear_leftovers(nodes: NodeStore, path: str, current: Node | None) -> None:
+    """Remove all objects of a value that do not belong to its current generation."""
+    kept = {node_path(path)} if current is not None else set()
+    if current is not None:
+        kept |= {node_path(f"{path}/{name}") for name in [*current.arrays, *current.groups] if name}
+        for array in current.arrays.values():
+            kept.update(array.object_paths())
+    nodes.delete(p for p in nodes.list_objects(path) if p not in kept)
+
+
+class _Plan:
+    """The metadata of all groups and arrays of a value, and where the data of each array comes from."""
+
+    def __init__(self, path: str, groups: dict[str, xr.Dataset], generation: int, options: LayoutOptions) -> None:
+        self.path = path
+        self.generation = generation
+        self.options = options
+        self.groups: dict[str, JSONDict] = {}
+        self.sources: list[tuple[ArrayNode, xr.Variable]] = []
+        for group, dataset in groups.items():
+            self.groups[group] = _group_attributes(path, dataset)
+            for name, variable in dataset.variables.items():
+                array_path = "/".join(filter(None, (path, group, str(name))))
+                self.sources.append((self._plan_array(array_path, variable), variable))
+
+    def _plan_array(self, path: str, variable: xr.Variable) -> ArrayNode:
+        dtype = variable.dtype
+        if dtype.kind not in _STORED_KINDS or not dtype.isnative:
+            raise UnsupportedValueError(
+                f"{path}: an array of dtype {dtype} cannot be stored; this is a defect of the format"
+            )
+        if any(size != size for size in variable.shape):  # NaN: dask does not know the size
+            raise UnsupportedValueError(
+                f"{path}: the dask array has chunks of unknown size; call compute_chunk_sizes() on it first"
+            )
+        options, encoding = self.options, variable.encoding
+        layout = choose_layout(
+            variable.shape,
+            dtype,
+            parts=_typical_part(variable),
+            chunks=_per_array(options.chunks, variable) or encoding.get("chunks"),
+            shards=_per_array(options.shards, variable) or encoding.get("shards"),
+        )
+        metadata = {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": list(variable.shape),
+            "data_type": "string" if dtype.kind == "T" else dtype.name,
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": list(layout.objects)},
+            },
+            "chunk_key_encoding": key_encoding(self.generation),
+            "fill_value": _fill_value(variable),
+            "codecs": choose_codecs(dtype, layout, options.codec),
+            "attributes": _checked_attributes(path, variable.attrs),
+            "dimension_names": list(map(str, variable.dims)),
+            "storage_transformers": [],
+        }
+        return ArrayNode(path, metadata)
+
+    def top_document(self, attributes: JSONDict) -> JSONDict:
+        """Return the ``zarr.json`` of the value, which holds the metadata of all that lies below it."""
+        start = len(self.path) + 1
+        below = {name: _group_document(own) for name, own in self.groups.items() if name} | {
+            node.path[start:]: node.metadata for node, _ in self.sources
+        }
+        consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
+        document = _group_document({**self.groups[""], **attributes})
+        return {**document, "consolidated_metadata": consolidated}
+
+
+def _groups(encoded: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
+    if isinstance(encoded, xr.Dataset):
+        return {"": encoded}
+    return {node.path.strip("/"): node.to_dataset(inherit=False) for node in encoded.subtree}
+
+
+def _group_document(attributes: JSONDict) -> JSONDict:
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def _group_attributes(path: str, dataset: xr.Dataset) -> JSONDict:
+    coords = [str(name) for name, c in dataset.coords.items() if c.dims != (name,)]
+    made = _checked_attributes(path, dataset.attrs)
+    reserved = [n for n in made if n.startswith("zdb_") and n not in FORMAT_ATTRIBUTES]
+    if reserved or "coordinates" in made:
+        raise UnsupportedValueError(
+            f"{path}: the format sets attributes that belong to the engine: {', '.join(reserved) or 'coordinates'}"
+        )
+    plain = [name for name in coords if " " not in name]
+    if plain:
+        made["coordinates"] = " ".join(plain)
+    if len(plain) < len(coords):
+        made["zdb_coordinates"] = json.dumps([name for name in coords if " " in name])
+    return made
+
+
+def _checked_attributes(path: str, attributes: dict[Any, Any]) -> JSONDict:
+    try:
+        dump(attributes)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedValueError(f"{path}: attributes are not plain JSON: {error}") from error
+    return dict(attributes)
+
+
+def _per_array(wanted: Any, variable: xr.Variable) -> Any:
+    """Pick what a layout option says for one array: a shape for arrays of its rank, or sizes by dimension."""
+    if wanted is None or wanted == "balanced" or not variable.ndim:
+        return wanted if variable.ndim else None
+    if isinstance(wanted, dict):
+        if not set(wanted) & set(variable.dims):
+            return None
+        return tuple(wanted.get(d, n) for d, n in zip(variable.dims, variable.shape, strict=True))
+    wanted = (wanted,) if isinstance(wanted, int) else tuple(wanted)
+    return wanted if len(wanted) == variable.ndim else None
+
+
+def _typical_part(variable: xr.Variable) -> tuple[int, ...] | None:
+    if variable.chunks is None or not all(map(all, variable.chunks)):
+        return None
+    return tuple(max(sizes) for sizes in variable.chunks)
+
+
+def _fill_value(variable: xr.Variable) -> Any:
+    """Return the fill value as JSON. An array without dimensions has no chunk: its value is its fill value."""
+    kind = variable.dtype.kind
+    value = variable.values[()] if not variable.ndim else None
+    if kind == "T":
+        return "" if value is None else str(value)
+    if kind == "b":
+        return bool(value)
+    if kind in "iu":
+        return int(value or 0)
+    if kind == "f":
+        return "NaN" if value is None else _float_json(value)
+    return ["NaN", "NaN"] if value is None else [_float_json(value.real), _float_json(value.imag)]
+
+
+def _float_json(value: Any) -> float | str:
+    if np.isfinite(value):
+        return float(value)
+    if np.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    # The bits tell one NaN from another.
+    return f"0x{value.astype(value.dtype.newbyteorder('>')).tobytes().hex()}"
+
+
+def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variable]]) -> None:
+    eager, lazy_from, lazy_to = [], [], []
+    for node, variable in sources:
+        if 0 in variable.shape or not variable.ndim:
+            continue
+        target = ArrayTarget(nodes, node)
+        if variable.chunks is None:
+            eager.append((target, variable))
+        else:
+            part = _typical_part(variable) or variable.shape
+            unit = write_unit(node.object_shape, part, variable.shape)
+            lazy_from.append(variable.data.rechunk(unit))
+            lazy_to.append(target)
+
+    def write(job: tuple[ArrayTarget, xr.Variable]) -> None:
+        job[0].write(_in_memory(job[1]))
+
+    if len(eager) == 1 or isinstance(nodes, LocalNodes):
+        for job in eager:
+            write(job)
+    else:
+        with ThreadPoolExecutor(_CONCURRENT_ARRAYS) as pool:
+            list(pool.map(write, eager))
+    if lazy_from:
+        import dask.array
+
+        dask.array.store(lazy_from, lazy_to, lock=False, compute=True)  # type: ignore[arg-type]
+
+
+def _in_memory(variable: xr.Variable) -> np.ndarray[Any, Any]:
+    """Return the data of a variable; a memory-mapped file stays on disk."""
+    data = variable.data
+    return data if isinstance(data, np.ndarray) else variable.values
+
+
+def _write_metadata(nodes: NodeStore, plan: _Plan) -> None:
+    documents = {f"{plan.path}/{name}": _group_document(own) for name, own in plan.groups.items() if name}
+    documents |= {node.path: node.metadata for node, _ in plan.sources}
+
+    def write(path: str) -> None:
+        nodes.set(node_path(path), dump(documents[path]))
+
+    if len(documents) < 2 or isinstance(nodes, LocalNodes):
+        for path in documents:
+            write(path)
+    else:
+        with ThreadPoolExecutor(_CONCURRENT_ARRAYS) as pool:
+            list(pool.map(write, documents))
+
+
+def _discard(nodes: NodeStore, path: str, previous: Node | None) -> None:
+    """Remove what a failed write left; what cannot be removed now is cleared by the next write."""
+    try:
+        clear_leftovers(nodes, path, previous)
+    except ZdbError:
+        return
