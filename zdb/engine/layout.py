@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from zdb.errors import UnsupportedValueError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
 
 __all__ = ["CHUNK_BYTES", "SHARD_BYTES", "Layout", "choose_codecs", "choose_layout", "write_unit"]
 
@@ -153,8 +154,8 @@ def _blosc(name: str, level: int, shuffle: str, typesize: int) -> JSONDict:
 
 
 def _checked(name: str, wanted: Sequence[int], shape: Shape) -> Shape:
-    made = tuple(wanted)
-    if len(made) != len(shape) or not all(isinstance(n, int) and n > 0 for n in made):
+    made = tuple(map(int, wanted))
+    if len(made) != len(shape) or min(made, default=1) < 1:
         raise UnsupportedValueError(
             f"{name}={wanted!r} does not fit an array of shape {shape}: give {len(shape)} positive integers"
         )

@@ -31,7 +31,8 @@ DATABASE, VALUE, FOREIGN = "database", "value", "foreign"
 JSONDict = dict[str, Any]
 
 # Generations take these encodings in turn. The chunk keys of three in a row differ for arrays of one and more
-# dimensions. The fourth encoding of Zarr, "v2" with "/", is left out: in one dimension it gives the keys of "v2" with ".".
+# dimensions. The fourth encoding of Zarr, "v2" with "/", is left out: it gives the keys of
+# "v2" with "." in one dimension.
 _ENCODINGS = (("default", "/"), ("v2", "."), ("default", "."))
 
 

@@ -81,6 +81,8 @@ class PlainEngine:
                 f"{self.nodes.url}: {path or 'the database'} has format version {node.version}; this zdb reads up to "
                 f"{FORMAT_VERSION}. Update zdb"
             )
+        if not path and self._consolidated is None:
+            self._consolidated = "consolidated_metadata" in node.document
         if node.kind == DATABASE:
             self._databases.add(path)
         elif node.kind == FOREIGN and self._is_part_of_value(path):
