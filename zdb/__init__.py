@@ -1,0 +1,62 @@
+"""zdb: a database for simulation results, as one Zarr group on disk or in a bucket."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from zdb import errors
+from zdb.errors import ZdbError
+
+if TYPE_CHECKING:
+    from zdb.database import Database
+    from zdb.formats.files import StoredFile
+    from zdb.formats.ragged import Ragged
+    from zdb.formats.registry import Format, Selection, register
+    from zdb.info import Info
+    from zdb.opening import adopt, open  # noqa: A004
+    from zdb.provenance import Provenance
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Database",
+    "Format",
+    "Info",
+    "Provenance",
+    "Ragged",
+    "Selection",
+    "StoredFile",
+    "ZdbError",
+    "__version__",
+    "adopt",
+    "errors",
+    "open",
+    "register",
+]
+
+# Imported on first use, so that ``import zdb`` is fast.
+_LAZY = {
+    "Database": "zdb.database",
+    "Format": "zdb.formats.registry",
+    "Info": "zdb.info",
+    "Provenance": "zdb.provenance",
+    "Ragged": "zdb.formats.ragged",
+    "Selection": "zdb.formats.registry",
+    "StoredFile": "zdb.formats.stored_file",
+    "adopt": "zdb.opening",
+    "open": "zdb.opening",
+    "register": "zdb.formats.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'zdb' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

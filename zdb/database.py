@@ -1,0 +1,353 @@
+"""The database: a mutable mapping from keys to values."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, KeysView, MutableMapping
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from zdb.engine.node import VALUE, Node
+from zdb.errors import (
+    KeyConflictError,
+    KeyExistsError,
+    KeyNotFoundError,
+    PickleRefusedError,
+    StaleValueError,
+    UnsupportedVersionError,
+)
+from zdb.formats import registry
+from zdb.formats.objects import decode_attributes
+from zdb.info import Info
+from zdb.keys import Key, join, normalize, split
+from zdb.provenance import Provenance
+from zdb.write import WriteRequest, write
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from zdb.display import Tree
+    from zdb.engine.plain import PlainEngine
+
+__all__ = ["Database"]
+
+# A value that is replaced while it is read is read again.
+READ_ATTEMPTS = 10
+
+
+class Database(MutableMapping[Key, Any]):
+    """A database of values and sub-databases, made by :func:`zdb.open`.
+
+    Keys are names, or names joined by ``/`` (a tuple of names means the same). Assigning a value replaces the old
+    one at once for all readers; assigning below a name makes the databases in between.
+
+    Attributes
+    ----------
+    url : str
+        Where the database lies, without credentials.
+    mode : str
+        "r", "r+", "a" or "w-", as given to :func:`zdb.open`.
+    """
+
+    def __init__(self, engine: PlainEngine, path: str = "", mode: str = "a", *, allow_pickle: bool = False) -> None:
+        self._engine = engine
+        self._path = path
+        self._allow_pickle = allow_pickle
+        self.mode = mode
+
+    @property
+    def url(self) -> str:
+        return join(self._engine.nodes.url, self._path) if self._path else self._engine.nodes.url
+
+    @property
+    def read_only(self) -> bool:
+        return self._engine.nodes.read_only
+
+    # Reading
+
+    def __getitem__(self, key: Key) -> Any:
+        return self._read(key, registry.Selection())
+
+    def get(
+        self,
+        key: Key,
+        default: Any = None,
+        *,
+        columns: Sequence[Hashable] | None = None,
+        rows: slice | Sequence[int] | None = None,
+        isel: Mapping[Hashable, Any] | None = None,
+        sel: Mapping[Hashable, Any] | None = None,
+    ) -> Any:
+        """Read a value or a part of it.
+
+        Parameters
+        ----------
+        key : str or tuple of str
+        default : optional
+            Returned if there is nothing at the key.
+        columns : sequence of hashable, optional
+            Columns of a table or of ragged data, variables of a Dataset.
+        rows : slice or sequence of int, optional
+            Positions along the first dimension; for tables and ragged data, of the rows.
+        isel, sel : mapping, optional
+            Positions or labels by dimension, as in :meth:`xarray.Dataset.isel` and ``sel``.
+
+        Raises
+        ------
+        SelectionError
+            The format of the value has no such part.
+        """
+        try:
+            return self._read(key, registry.Selection(columns, rows, isel, sel))
+        except KeyNotFoundError:
+            return default
+
+    def _read(self, key: Key, selection: registry.Selection) -> Any:
+        path = self._at(key)
+        for _ in range(READ_ATTEMPTS - 1):
+            try:
+                return self._decode(self._require(path), selection)
+            except StaleValueError:
+                continue
+        return self._decode(self._require(path), selection)
+
+    def _decode(self, node: Node, selection: registry.Selection) -> Any:
+        if node.kind != VALUE:
+            if self._engine.is_database(node):
+                return self._sub(node.path)
+            return self._engine.open_plain(node)
+        if node.format == "json" and not selection:
+            return decode_attributes(node.attributes)
+        chosen = registry.by_name(node.format)
+        stored_version = int(node.attributes.get("zdb_format_version", 1))
+        if stored_version > chosen.version:
+            raise UnsupportedVersionError(
+                f"{node.path}: written by version {stored_version} of format {node.format!r}; version {chosen.version} "
+                "is installed. Update the package that provides it, or use db.dataset(key)"
+            )
+        if chosen.executes_code and not self._allow_pickle:
+            raise PickleRefusedError(
+                f"{node.path}: reading a value of format {node.format!r} can run code that it brings along. If you "
+                "trust who wrote it, open the database with allow_pickle=True"
+            )
+        opened = self._engine.open_value(node)
+        return chosen.select(opened, selection) if selection else chosen.decode(opened)
+
+    def dataset(self, key: Key) -> Any:
+        """Open the stored Dataset of a value, as plain ``xr.open_zarr`` sees it; works for every format."""
+        return self._engine.open_plain(self._require(self._at(key)))
+
+    def database(self, key: Key, *, create: bool = False) -> Database:
+        """Return a sub-database.
+
+        Parameters
+        ----------
+        key : str or tuple of str
+        create : bool
+            Make it if it is missing.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is nothing at the key, and `create` is false.
+        KeyConflictError
+            The key holds a value.
+        """
+        path = self._at(key)
+        node = self._engine.node(path)
+        if node is None:
+            if not create:
+                raise self._not_found(path)
+            self._before_writing()
+            self._engine.check_vacant(path)
+            self._engine.create_databases(path)
+        elif not self._engine.is_database(node):
+            raise KeyConflictError(f"{path}: holds a value, not a sub-database")
+        return self._sub(path)
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            path = self._at(key)
+        except ValueError:
+            return False
+        return self._engine.node(path) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._engine.names(self._path))
+
+    def __len__(self) -> int:
+        return len(self._engine.names(self._path))
+
+    @overload
+    def keys(self) -> KeysView[Key]: ...
+    @overload
+    def keys(self, recursive: Literal[True]) -> list[str]: ...
+    @overload
+    def keys(self, recursive: bool) -> KeysView[Key] | list[str]: ...
+    def keys(self, recursive: bool = False) -> KeysView[Key] | list[str]:
+        """Return the names in this database, or the keys of all values at any depth."""
+        if not recursive:
+            return super().keys()
+        found: list[str] = []
+        for name, node in self._engine.children(self._path).items():
+            if self._engine.is_database(node):
+                found += [f"{name}/{below}" for below in self._sub(node.path).keys(recursive=True)]
+            else:
+                found.append(name)
+        return found
+
+    def info(self, key: Key | None = None) -> Info:
+        """Return what is known of a key, or of this database, without loading data."""
+        path = self._path if key is None else self._at(key)
+        return Info.of(self._relative(path), self._require(path))
+
+    def provenance(self, key: Key) -> Provenance:
+        """Return when, by whom, from which code and in which environment a value was made.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is nothing at the key.
+        """
+        node = self._require(self._at(key))
+        if "zdb_created" not in node.attributes:
+            return Provenance.post_hoc(self._engine.modified(node.path), node.format)
+        return Provenance.from_attributes(node.attributes, self._engine.record)
+
+    def tree(self, depth: int | None = None, lines: int = 1000) -> Tree:
+        """Return the keys as a tree with kind, dtype, shape, size and age; ``print`` it.
+
+        Parameters
+        ----------
+        depth : int, optional
+            How many levels to show.
+        lines : int
+            How many lines to show at most.
+        """
+        from zdb.display import Tree
+
+        return Tree(self._engine, self._path, self.url, depth=depth, lines=lines)
+
+    # Writing
+
+    def __setitem__(self, key: Key, value: Any) -> None:
+        self.set(key, value)
+
+    def set(
+        self,
+        key: Key,
+        value: Any,
+        format: str | None = None,  # noqa: A002 - the word of the design
+        chunks: Any = None,
+        shards: Any = None,
+        codec: Any = None,
+        overwrite: bool = True,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a value.
+
+        Parameters
+        ----------
+        key : str or tuple of str
+        value
+            Anything a format keeps; see ``docs/formats.md``. A path to a folder becomes a sub-database of its files.
+        format : str, optional
+            Name of the format, instead of the one for the type of the value.
+        chunks, shards : tuple of int, dict of dimension to int, or "balanced" (chunks only), optional
+            Instead of the layout policy (:mod:`zdb.engine.layout`).
+        codec : optional
+            A zarr codec instead of the policy; False for no compression.
+        overwrite : bool
+            Replace what is at the key; if false, raise :class:`~zdb.errors.KeyExistsError`.
+        attrs : mapping, optional
+            JSON-able remarks kept with the value and shown by :meth:`info`.
+
+        Raises
+        ------
+        InvalidKeyError, KeyConflictError, KeyExistsError
+            The key cannot take the value.
+        UnsupportedValueError
+            The value would not come back exactly.
+        ReadOnlyError, StorageError, WriteError
+            The store or the computation failed; the old value is intact.
+        """
+        request = WriteRequest(format, chunks, shards, codec, overwrite, attrs)
+        path = self._at(key)
+        self._before_writing()
+        write(self._engine, path, value, request)
+
+    def __delitem__(self, key: Key) -> None:
+        path = self._at(key)
+        self._before_writing()
+        self._require(path)
+        self._engine.delete(path)
+
+    def rename(self, old: Key, new: Key) -> None:
+        """Give a value or sub-database another key, in this database or below it.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is nothing at `old`.
+        KeyExistsError
+            There is something at `new`.
+        KeyConflictError
+            `new` lies below `old` or below a value.
+        """
+        source, target = self._at(old), self._at(new)
+        self._before_writing()
+        self._require(source)
+        if target == source or target.startswith(f"{source}/"):
+            raise KeyConflictError(f"{source} cannot be renamed to {target}")
+        if self._engine.node(target) is not None:
+            raise KeyExistsError(f"{target}: exists; delete it first")
+        self._engine.check_vacant(target)
+        self._engine.move(source, target)
+
+    def consolidate(self) -> None:
+        """Copy the metadata of all keys into the root, which makes opening by plain Zarr faster.
+
+        For finished archives: plain Zarr sees nothing that is written later, so the next write undoes it.
+        """
+        self._engine.nodes.require_writable()
+        self._engine.consolidate()
+
+    def _before_writing(self) -> None:
+        self._engine.nodes.require_writable()
+        self._engine.unconsolidate()
+
+    # Plumbing
+
+    def _at(self, key: object) -> str:
+        return join(self._path, normalize(key))
+
+    def _relative(self, path: str) -> str:
+        return path[len(self._path) + 1 :] if self._path else path
+
+    def _sub(self, path: str) -> Database:
+        return Database(self._engine, path, self.mode, allow_pickle=self._allow_pickle)
+
+    def _require(self, path: str) -> Node:
+        node = self._engine.node(path)
+        if node is None:
+            raise self._not_found(path)
+        return node
+
+    def _not_found(self, path: str) -> KeyNotFoundError:
+        parent, name = split(path)
+        near = difflib.get_close_matches(name, self._engine.nodes.list_names(parent), n=1)
+        hint = f"; did you mean {self._relative(join(parent, near[0]))!r}?" if near else ""
+        return KeyNotFoundError(f"{self._relative(path)!r} is not in {self.url}{hint}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Database):
+            return NotImplemented
+        return self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __repr__(self) -> str:
+        return str(self.tree(depth=2, lines=40))
+
+    def _repr_html_(self) -> str:
+        return self.tree(depth=3, lines=200).to_html()

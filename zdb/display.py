@@ -1,0 +1,135 @@
+"""A database as a tree, as text and as HTML, from metadata alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from zdb.engine.node import DATABASE
+from zdb.info import Info
+from zdb.keys import is_listed, join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zdb.engine.plain import PlainEngine
+
+__all__ = ["Tree", "format_age", "format_size"]
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_AGES = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def format_size(nbytes: float) -> str:
+    """Write a number of bytes with three digits and a decimal unit."""
+    for unit in _UNITS[:-1]:
+        if nbytes < 999.5:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} {_UNITS[-1]}"
+
+
+def format_age(created: datetime, now: datetime) -> str:
+    """Write how long ago something was, in its largest unit."""
+    seconds = max(0.0, (now - created).total_seconds())
+    for length, unit in _AGES:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return "now"
+
+
+@dataclass(frozen=True)
+class _Row:
+    level: int
+    guide: str
+    name: str
+    info: Info | None  # None for the line that says what was left out
+
+
+class Tree:
+    """The keys of a database with kind, dtype, shape, size and age. Its `str` is the text, in Jupyter it is HTML.
+
+    Parameters
+    ----------
+    engine, path, title
+        What to show, and what to call it.
+    depth : int or None
+        How many levels are shown.
+    lines : int
+        How many lines are shown at most; no more nodes are read than that.
+    """
+
+    def __init__(self, engine: PlainEngine, path: str, title: str, *, depth: int | None, lines: int) -> None:
+        self.title = title
+        self._now = datetime.now(UTC)
+        self._left = lines
+        self._rows = list(self._walk(engine, path, "", 1, depth))
+
+    def _walk(self, engine: PlainEngine, path: str, guide: str, level: int, depth: int | None) -> Iterator[_Row]:
+        names = [name for name in engine.nodes.list_names(path) if is_listed(name)]
+        shown = engine.children(path, names[: self._left])
+        left_out = len(names) - len(names[: self._left])
+        for position, (name, node) in enumerate(shown.items()):
+            if self._left <= 0:
+                left_out = len(shown) - position + left_out
+                break
+            self._left -= 1
+            last = position == len(shown) - 1 and not left_out
+            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.of(name, node))
+            if engine.is_database(node):
+                inner = guide + ("   " if last else "│  ")
+                if depth is None or level < depth:
+                    yield from self._walk(engine, join(path, name), inner, level + 1, depth)
+        if left_out:
+            yield _Row(level, guide + "└─ ", f"… {left_out} more", None)
+
+    def _cells(self, row: _Row) -> tuple[str, ...]:
+        """Name, format, dtype and shape, size, age."""
+        info = row.info
+        if info is None:
+            return (row.name, "", "", "", "")
+        if info.kind == DATABASE:
+            return (f"{row.name}/", "", "", "", "")
+        shape = "" if info.shape is None else f"({', '.join(map(str, info.shape))})"
+        what = " ".join(filter(None, (info.dtype or _short(info.type), shape)))
+        age = format_age(info.created, self._now) if info.created else ""
+        return (row.name, info.format, what, format_size(info.nbytes), age)
+
+    def __str__(self) -> str:
+        cells = [self._cells(row) for row in self._rows]
+        table = [(row.guide + first, *rest) for row, (first, *rest) in zip(self._rows, cells, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+        ]
+        return "\n".join([f"zdb.Database {self.title}", *(lines or ["(empty)"])])
+
+    __repr__ = __str__
+
+    def to_html(self) -> str:
+        """Return the tree as an HTML table, sub-databases as rows of their own."""
+        left = 'style="text-align:left;white-space:pre"'
+        head = "".join(f"<th {left}>{name}</th>" for name in ("key", "format", "data", "size", "age"))
+        body = "".join(self._html_row(row, left) for row in self._rows)
+        caption = f'<caption style="text-align:left"><b>zdb.Database</b> {escape(self.title)}</caption>'
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _html_row(self, row: _Row, left: str) -> str:
+        first, *rest = self._cells(row)
+        indent = f"padding-left:{0.5 + 1.5 * (row.level - 1)}em"
+        name = f"<b>{escape(first)}</b>" if row.info and row.info.kind == DATABASE else escape(first)
+        cells = "".join(f"<td {left}>{escape(cell)}</td>" for cell in rest)
+        return f'<tr><td style="text-align:left;{indent}">{name}</td>{cells}</tr>'
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return the rows as plain data: level and what is known of each key."""
+        return [{"level": row.level, **row.info.to_dict()} for row in self._rows if row.info]
+
+
+def _short(type_name: str) -> str:
+    return type_name.rpartition(".")[2]

@@ -1,0 +1,148 @@
+"""Opening, creating and adopting databases."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from zdb.database import Database
+from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
+from zdb.engine.plain import PlainEngine, new_id
+from zdb.engine.store import LocalNodes, open_store
+from zdb.errors import (
+    CorruptChunkError,
+    DatabaseNotFoundError,
+    KeyExistsError,
+    NotADatabaseError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zarr.abc.store import Store
+
+    from zdb.engine.store import NodeStore
+
+__all__ = ["adopt", "open"]
+
+Mode = Literal["r", "r+", "a", "w-"]
+MODES = ("r", "r+", "a", "w-")
+
+
+def open(  # noqa: A001 - zdb.open, as in zarr and xarray
+    url: str | os.PathLike[str] | Store,
+    mode: Mode = "a",
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    allow_pickle: bool = False,
+) -> Database:
+    """Open a database, and create it if it is missing.
+
+    Parameters
+    ----------
+    url : str, path-like or zarr.abc.store.Store
+        A local folder, a ``.zip`` file (read-only), ``memory://name``, or any URL of fsspec such as
+        ``s3://bucket/results.zdb``.
+    mode : {"r", "r+", "a", "w-"}
+        "r" reads only and the database must exist; "r+" reads and writes and it must exist; "a" creates it if it is
+        missing; "w-" creates it and fails if it exists.
+    storage_options : mapping, optional
+        Passed to the fsspec file system; never recorded.
+    allow_pickle : bool
+        Read values that are kept as pickles. They can run code: only for databases whose writers you trust.
+
+    Returns
+    -------
+    Database
+
+    Raises
+    ------
+    DatabaseNotFoundError
+        There is nothing at the URL (modes "r" and "r+").
+    KeyExistsError
+        There is a database already (mode "w-").
+    NotADatabaseError
+        Something else lies there: a non-empty folder, a file, or a plain Zarr group, which can be read by mode "r".
+    UnsupportedVersionError
+        A newer zdb wrote it.
+    ReadOnlyError
+        The place cannot be written.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
+    nodes = open_store(url, storage_options, read_only=mode == "r")
+    if mode != "r":
+        nodes.require_writable()
+    engine = PlainEngine(nodes)
+    root = _root(engine)
+    if root is None:
+        _create(engine, mode)
+    elif mode == "w-":
+        raise KeyExistsError(f"{nodes.url}: exists, and mode='w-' only creates")
+    elif root.kind == VALUE:
+        raise NotADatabaseError(f"{nodes.url}: is a value; open the database it lies in and read the key")
+    elif root.document["node_type"] == "array":
+        raise NotADatabaseError(f"{nodes.url}: is a single Zarr array; open it with zarr.open_array")
+    elif root.kind != DATABASE and mode != "r":
+        raise NotADatabaseError(
+            f"{nodes.url}: is a plain Zarr group; read it with mode='r', or make it a database with zdb.adopt(url)"
+        )
+    return Database(engine, "", mode, allow_pickle=allow_pickle)
+
+
+def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None = None) -> Database:
+    """Make a database of a plain Zarr group, and open it.
+
+    Only the metadata of groups that hold groups is changed; arrays and groups of arrays stay as they are and are read
+    as plain xarray reads them.
+
+    Raises
+    ------
+    DatabaseNotFoundError, NotADatabaseError, ReadOnlyError
+        There is no Zarr group at the URL, or it cannot be written.
+    """
+    nodes = open_store(url, storage_options)
+    engine = PlainEngine(nodes)
+    root = _root(engine)
+    if root is None:
+        raise DatabaseNotFoundError(f"{nodes.url}: there is no Zarr group to adopt")
+    if root.document["node_type"] == "array" or root.kind == VALUE:
+        raise NotADatabaseError(f"{nodes.url}: is an array or a value, not a group of groups")
+    _adopt_below(engine, root)
+    return Database(engine)
+
+
+def _adopt_below(engine: PlainEngine, node: Node) -> None:
+    for child in engine.children(node.path).values():
+        if child.kind != DATABASE and engine.is_database(child):
+            _adopt_below(engine, child)
+    if node.kind == DATABASE:
+        return
+    own = {"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()}
+    document = {k: v for k, v in node.document.items() if k != "consolidated_metadata"}
+    document["attributes"] = {**node.attributes, **own}
+    engine.nodes.set(node_path(node.path), dump(document))
+
+
+def _root(engine: PlainEngine) -> Node | None:
+    try:
+        return engine.node("")
+    except CorruptChunkError as error:
+        raise NotADatabaseError(f"{engine.nodes.url}: {error}") from error
+
+
+def _create(engine: PlainEngine, mode: str) -> None:
+    nodes = engine.nodes
+    if not nodes.is_empty():
+        raise NotADatabaseError(f"{nodes.url}: {_what_lies_there(nodes)}; choose an empty or new folder")
+    if mode in ("r", "r+"):
+        raise DatabaseNotFoundError(f"{nodes.url}: there is no database; mode='a' would create it")
+    engine.create_databases("")
+
+
+def _what_lies_there(nodes: NodeStore) -> str:
+    if isinstance(nodes, LocalNodes) and not os.path.isdir(nodes.root):  # noqa: PTH112
+        return "is a file, not a database"
+    if nodes.get(".zgroup") is not None:
+        return "is a group of Zarr version 2, not a database; read it with xarray.open_zarr"
+    return "is not empty and not a database"

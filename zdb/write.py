@@ -1,0 +1,141 @@
+"""Writing one value: choose its format, encode it, and publish it with its provenance."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zdb.engine.node import FOREIGN, VALUE, Node
+from zdb.errors import KeyConflictError, KeyExistsError, UnsupportedValueError
+from zdb.formats import registry
+from zdb.formats.objects import encode_attributes
+from zdb.keys import join, split
+from zdb.provenance import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from zdb.engine.plain import PlainEngine
+
+__all__ = ["WriteRequest", "write"]
+
+
+@dataclass(frozen=True)
+class WriteRequest:
+    """What a caller asked for; see :meth:`zdb.Database.set`."""
+
+    format: str | None = None
+    chunks: Any = None
+    shards: Any = None
+    codec: Any = None
+    overwrite: bool = True
+    attrs: Mapping[str, Any] | None = None
+
+
+def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest) -> None:
+    """Write a value, or a folder as a sub-database of its files; errors as in :meth:`zdb.Database.set`."""
+    if request.format is None and isinstance(value, Path) and value.is_dir():
+        _write_folder(engine, path, value, request)
+        return
+    previous = _replaceable(engine, path, overwrite=request.overwrite)
+    _write_value(engine, path, value, request, previous, lambda: engine.create_databases(split(path)[0]))
+
+
+def _write_value(
+    engine: PlainEngine,
+    path: str,
+    value: Any,
+    request: WriteRequest,
+    previous: Node | None,
+    before_commit: Callable[[], None],
+) -> None:
+    started = time.perf_counter()
+    if request.format is not None:
+        chosen = registry.by_name(request.format)
+    else:
+        chosen = _naming(path, registry.for_value, value)
+    own = engine.value_attributes(chosen.name, chosen.version, previous)
+    if request.attrs:
+        own["zdb_attrs"] = _attrs_text(path, request.attrs)
+
+    def seal() -> dict[str, Any]:
+        before_commit()
+        captured = capture(round(time.perf_counter() - started, 6))
+        for place, record in captured.records.items():
+            engine.set_record(place, record)
+        return {**own, **captured.attributes}
+
+    if chosen.name == "json":
+        small = _naming(path, encode_attributes, value)
+        engine.publish_small(path, {**small, **seal()})
+        return
+    from zdb.engine.writer import LayoutOptions
+
+    options = LayoutOptions(request.chunks, request.shards, request.codec)
+    generation = own["zdb_generation"]
+    partitioned = _naming(path, chosen.partitioned, value)
+    if partitioned is None:
+        encoded = _naming(path, chosen.encode, value)
+        engine.publish(path, encoded, generation, seal, previous, options)
+    else:
+        engine.publish_parts(path, partitioned, generation, seal, previous, options)
+
+
+def _replaceable(engine: PlainEngine, path: str, *, overwrite: bool) -> Node | None:
+    """Return the value that stands at a path, if it may be replaced."""
+    previous = engine.node(path)
+    if previous is None:
+        engine.check_vacant(path)
+        return None
+    if previous.kind == FOREIGN:
+        raise KeyConflictError(f"{path}: holds plain Zarr that zdb did not write; delete it first")
+    if previous.kind != VALUE:
+        raise KeyConflictError(f"{path}: is a sub-database; delete it first, or choose another key")
+    if not overwrite:
+        raise KeyExistsError(f"{path}: exists, and overwrite=False was given")
+    return previous
+
+
+def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRequest) -> None:
+    """Write the files of a folder; the node of the sub-database comes last and makes them visible."""
+    from zdb.formats.folders import iter_folder
+
+    if engine.node(path) is not None:
+        raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
+    engine.check_vacant(path)
+    files = list(iter_folder(folder))
+    engine.nodes.delete_tree(path)
+    try:
+        for relative, file in files:
+            single = replace(request, format="file")
+            _write_value(engine, join(path, relative), file, single, None, lambda: None)
+        inner = {above for relative, _ in files for above in _parents(relative)}
+        for above in sorted(inner, key=lambda p: -p.count("/")):
+            engine.create_database(join(path, above))
+        engine.create_databases(path)
+    except BaseException:
+        engine.nodes.delete_tree(path)
+        raise
+
+
+def _parents(relative: str) -> list[str]:
+    names = relative.split("/")[:-1]
+    return ["/".join(names[: i + 1]) for i in range(len(names))]
+
+
+def _naming(path: str, function: Callable[[Any], Any], value: Any) -> Any:
+    """Call a function of a format; its complaint about the value gets the key put in front."""
+    try:
+        return function(value)
+    except UnsupportedValueError as error:
+        raise UnsupportedValueError(f"{path}: {error}") from error
+
+
+def _attrs_text(path: str, attrs: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(attrs), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedValueError(f"{path}: attrs are kept as JSON: {error}") from error
