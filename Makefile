@@ -1,0 +1,49 @@
+# Two commands do all: `make demo` and `make test`. PYTHON chooses the interpreter, VENV where its environment lies.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin
+DEMO ?= demo
+
+.PHONY: demo test test-fast lint types bench docs clean
+
+demo: $(VENV)/.demo
+	$(RUN)/python -m zdb.neuro.demo $(DEMO)
+
+test: $(VENV)/.test
+	$(RUN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.lint
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+types: $(VENV)/.lint
+	$(RUN)/mypy
+
+bench: $(VENV)/.bench
+	$(RUN)/python -m benchmarks
+
+docs: $(VENV)/.test
+	$(RUN)/python docs/generate_api.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet -e '.[plot]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet -e '.[test]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet -e '.[lint]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet -e '.[bench]'
+	touch $@
