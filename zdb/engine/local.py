@@ -1,0 +1,151 @@
+"""A folder of the local file system as a store."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zdb.engine.nodes import NodeStore, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zarr.abc.store import Store
+
+__all__ = ["LocalNodes"]
+
+# Tells the temporary files of this process from those of all others on a shared file system.
+_PROCESS_TOKEN = uuid.uuid4().hex[:12]
+_counter = itertools.count()
+
+
+def _unique() -> str:
+    return f"{_PROCESS_TOKEN}.{os.getpid()}.{next(_counter)}"
+
+
+class LocalNodes(NodeStore):
+    """A folder of the local file system, used directly."""
+
+    def __init__(self, root: str | Path, *, read_only: bool = False) -> None:
+        self.root = str(Path(root).expanduser().absolute())
+        self.url = self.root
+        self.read_only = read_only
+
+    def _at(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            with open(self._at(path), "rb") as file:  # noqa: PTH123 - half the time of Path.read_bytes
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            with translated(self.url, path):
+                raise error
+
+    def get_many(self, paths: list[str]) -> list[bytes | None]:
+        return [self.get(path) for path in paths]
+
+    def set(self, path: str, data: bytes) -> None:
+        self.require_writable()
+        target = self._at(path)
+        # The name does not end in zarr.json and starts with a dot: no reader takes it for a node or a chunk.
+        folder, name = os.path.split(target)
+        temporary = f"{folder}/.{name}.{_unique()}"
+        with translated(self.url, path):
+            try:
+                try:
+                    file = open(temporary, "xb")  # noqa: PTH123, SIM115
+                except FileNotFoundError:
+                    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+                    file = open(temporary, "xb")  # noqa: PTH123, SIM115
+                with file:
+                    file.write(data)
+                os.replace(temporary, target)  # noqa: PTH105
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)  # noqa: PTH108
+                raise
+
+    def delete(self, paths: Iterable[str]) -> None:
+        self.require_writable()
+        for path in paths:
+            with translated(self.url, path), contextlib.suppress(FileNotFoundError):
+                os.unlink(self._at(path))  # noqa: PTH108
+
+    def delete_tree(self, path: str) -> None:
+        self.require_writable()
+        folder, name = os.path.split(self._at(path))
+        # One rename takes the whole tree out of sight; names that start with a dot are no keys.
+        hidden = f"{folder}/.deleted.{name}.{_unique()}"
+        with translated(self.url, path):
+            try:
+                os.rename(self._at(path), hidden)  # noqa: PTH104
+            except FileNotFoundError:
+                return
+            shutil.rmtree(hidden)
+
+    def is_empty(self) -> bool:
+        with translated(self.url, ""):
+            try:
+                with os.scandir(self.root) as entries:
+                    return not any(entries)
+            except FileNotFoundError:
+                return True
+            except NotADirectoryError:
+                return False
+
+    def list_names(self, path: str) -> list[str]:
+        with translated(self.url, path):
+            try:
+                with os.scandir(self._at(path)) as entries:
+                    return sorted(entry.name for entry in entries if entry.is_dir())
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def list_objects(self, path: str) -> list[str]:
+        found = []
+        with translated(self.url, path):
+            for folder, _, names in os.walk(self._at(path)):
+                relative = os.path.relpath(folder, self.root)
+                prefix = "" if relative == "." else f"{relative}/"
+                found += [prefix + name for name in names]
+        return sorted(found)
+
+    def move_tree(self, old: str, new: str) -> None:
+        self.require_writable()
+        target = Path(self._at(new))
+        with translated(self.url, new):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(self._at(old), target)  # noqa: PTH104
+
+    def fingerprint(self, path: str) -> object:
+        try:
+            status = os.stat(self._at(path))  # noqa: PTH116
+        except OSError:
+            return None
+        return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+    def modified(self, path: str) -> datetime | None:
+        with translated(self.url, path):
+            return datetime.fromtimestamp(os.stat(self._at(path)).st_mtime, tz=UTC)  # noqa: PTH116
+
+    def zarr_store(self, *, reading: bool) -> Store:
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.root, read_only=reading)
+
+    @property
+    def checks_chunks(self) -> bool:
+        # The fast pipelines need the plain LocalStore, which fills an absent chunk in without a word.
+        return False
+
+    def missing(self, paths: list[str]) -> list[str]:
+        return [path for path in paths if not os.path.exists(self._at(path))]  # noqa: PTH110

@@ -1,0 +1,114 @@
+"""What the engine needs of a store: whole small objects by path, listings, and a zarr store for the chunks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from zdb.errors import ReadOnlyError, StorageError, ZdbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from zarr.abc.store import Store
+
+__all__ = ["NodeStore", "translated"]
+
+
+class NodeStore(ABC):
+    """The objects of one database, by path.
+
+    Attributes
+    ----------
+    url : str
+        Where the store lies, without credentials.
+    read_only : bool
+        Writing raises :class:`~zdb.errors.ReadOnlyError`.
+    """
+
+    url: str
+    read_only: bool
+
+    @abstractmethod
+    def get(self, path: str) -> bytes | None:
+        """Return the object, or None if there is none."""
+
+    @abstractmethod
+    def get_many(self, paths: list[str]) -> list[bytes | None]:
+        """Return several objects, read concurrently where that helps."""
+
+    @abstractmethod
+    def set(self, path: str, data: bytes) -> None:
+        """Write or replace one object; readers see the old or the new one."""
+
+    @abstractmethod
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove objects; those that do not exist are passed over."""
+
+    @abstractmethod
+    def delete_tree(self, path: str) -> None:
+        """Remove all objects below a path, those named ``zarr.json`` first, deepest first."""
+
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether nothing at all lies in the store."""
+
+    @abstractmethod
+    def list_names(self, path: str) -> list[str]:
+        """Names directly below a path that have something below themselves, sorted."""
+
+    @abstractmethod
+    def list_objects(self, path: str) -> list[str]:
+        """Paths of all objects at any depth below a path."""
+
+    @abstractmethod
+    def move_tree(self, old: str, new: str) -> None:
+        """Give all objects below `old` a path below `new`, which is empty before."""
+
+    @abstractmethod
+    def fingerprint(self, path: str) -> object:
+        """Return something that changes when the object is replaced, None where that costs as much as reading."""
+
+    @abstractmethod
+    def modified(self, path: str) -> datetime | None:
+        """When the object was last written, if the store tells."""
+
+    @abstractmethod
+    def zarr_store(self, *, reading: bool) -> Store:
+        """Return the zarr store through which the chunks go.
+
+        When `reading`, a chunk that is absent raises instead of being filled in, unless `checks_chunks` says that the
+        caller has to look.
+        """
+
+    @property
+    def checks_chunks(self) -> bool:
+        """Whether the store for reading raises by itself when a chunk is absent."""
+        return True
+
+    def missing(self, paths: list[str]) -> list[str]:
+        """Return those of the `paths` at which there is no object."""
+        return [path for path, data in zip(paths, self.get_many(paths), strict=True) if data is None]
+
+    def require_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{self.url} is open read-only; open it with mode='a' or 'r+' to write")
+
+
+@contextlib.contextmanager
+def translated(url: str, path: str) -> Iterator[None]:
+    """Raise what the operating system or a client library raises as an error of zdb that names the object."""
+    try:
+        yield
+    except (ZdbError, KeyboardInterrupt, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(error, PermissionError):
+            raise ReadOnlyError(f"{url}: no permission to write {path or '/'}: {error.strerror or error}") from error
+        advice = "; free some space, nothing was changed" if error.errno == errno.ENOSPC else ""
+        raise StorageError(error.errno, f"{url}: {path or '/'}: {error.strerror or error}{advice}") from error
+    except Exception as error:
+        raise StorageError(f"{url}: {path or '/'}: {type(error).__name__}: {error}") from error
