@@ -18,6 +18,8 @@ from zdb.provenance import capture
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import xarray as xr
+
     from zdb.engine.plain import PlainEngine
 
 __all__ = ["WriteRequest", "write"]
@@ -57,11 +59,14 @@ def _write_value(
         chosen = registry.by_name(request.format)
     else:
         chosen = _naming(path, registry.for_value, value)
+    encoded: xr.Dataset | xr.DataTree | None = None
     own = engine.value_attributes(chosen.name, chosen.version, previous)
     if request.attrs:
         own["zdb_attrs"] = _attrs_text(path, request.attrs)
 
     def seal() -> dict[str, Any]:
+        if encoded is not None:
+            chosen.check_written(encoded)
         before_commit()
         captured = capture(round(time.perf_counter() - started, 6))
         for place, record in captured.records.items():
@@ -110,9 +115,12 @@ def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRe
     engine.nodes.delete_tree(path)
     try:
         for relative, file in files:
+            if file.is_dir():
+                engine.create_database(join(path, relative))
+                continue
             single = replace(request, format="file")
             _write_value(engine, join(path, relative), file, single, None, lambda: None)
-        inner = {above for relative, _ in files for above in _parents(relative)}
+        inner = {above for relative, _ in files for above in _parents(relative)}  # the folders that hold files
         for above in sorted(inner, key=lambda p: -p.count("/")):
             engine.create_database(join(path, above))
         engine.create_databases(path)

@@ -112,6 +112,9 @@ class Format(ABC):
         """Return how to encode a value whose sizes are not known before its parts are computed; None for all others."""
         return None
 
+    def check_written(self, encoded: xr.Dataset | xr.DataTree) -> None:  # noqa: B027 - most have nothing to look at
+        """Called when the data has been written, before the commit: raise if its source changed meanwhile."""
+
     @abstractmethod
     def decode(self, node: xr.Dataset | xr.DataTree) -> Any:
         """Turn the Dataset, as `encode` made it but lazily indexed, back into the value."""
