@@ -1,0 +1,143 @@
+"""Results of a real simulation, against what the In Silico Framework makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import zdb
+from zdb.neuro import detect_spikes, import_simrun
+
+SHARED = Path(__file__).parents[3] / "shared"
+REFERENCE = SHARED / "reference"
+[RESULTS] = (SHARED / "data" / "simrun").iterdir()
+SUMMARY = json.loads((REFERENCE / "init_summary.json").read_text())
+KEYS = json.loads((REFERENCE / "init_keys.json").read_text())["lazy"]
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> zdb.Database:
+    db = zdb.open(str(tmp_path_factory.mktemp("reference") / "results.zdb"))
+    import_simrun(db, RESULTS)
+    return db
+
+
+def cell_type(labels: pd.Series[Any]) -> pd.Series[Any]:
+    return labels.astype(str).str.split("_").str[0]
+
+
+def counts(ragged: Any, labels: pd.Series[Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Number of rows, and of times, by label."""
+    sizes = pd.Series(np.asarray(ragged.row_size, dtype=np.int64))
+    groups = sizes.groupby(labels.astype(str).to_numpy())
+    return groups.size().to_dict(), groups.sum().to_dict()
+
+
+def test_lists(db: zdb.Database) -> None:
+    assert db["filelist"] == SUMMARY["filelist"]
+    assert db["sim_trial_index"] == SUMMARY["sim_trial_index"]
+    assert Path(db["simresult_path"]).name == Path(SUMMARY["simresult_path"]).name
+
+
+def test_metadata(db: zdb.Database) -> None:
+    expected = pd.read_csv(REFERENCE / "metadata.csv", index_col=0, dtype={"trialnr": str})
+    pd.testing.assert_frame_equal(db["metadata"], expected, check_dtype=False)
+
+
+def test_voltage(db: zdb.Database) -> None:
+    expected = SUMMARY["voltage_traces"]
+    traces = db["voltage_traces"].load()
+    voltage = traces["voltage"].to_numpy()
+    assert list(voltage.shape) == expected["shape"]
+    assert voltage.sum() == pytest.approx(expected["sum"], rel=1e-14)
+    assert voltage.min() == expected["min"]
+    digest = hashlib.sha256(np.ascontiguousarray(voltage).tobytes()).hexdigest()
+    assert digest == expected["sha256_float64_C"]
+    assert traces["time"].to_numpy()[[0, -1]].tolist() == [expected["t_first"], expected["t_last"]]
+    for trial, total in expected["sum_per_trial"].items():
+        trace = traces["voltage"].sel(trial=trial)
+        assert float(trace.sum()) == pytest.approx(total, rel=1e-14)
+        assert float(trace.max()) == expected["max_per_trial"][trial]
+
+
+def test_voltage_arrays_in_plain_xarray(db: zdb.Database) -> None:
+    traces = xr.open_zarr(f"{db.url}/voltage_traces")
+    with np.load(REFERENCE / "voltage_traces.npz") as expected:
+        np.testing.assert_array_equal(traces["voltage"], expected["v"])
+        np.testing.assert_array_equal(traces["time"], expected["t"])
+        np.testing.assert_array_equal(traces["trial"], expected["sim_trial_index"])
+
+
+def test_spike_times(db: zdb.Database) -> None:
+    spikes = db["spike_times"]
+    table = pd.read_csv(REFERENCE / "spike_times.csv", index_col="sim_trial_index")
+    assert list(spikes.columns["sim_trial_index"]) == list(table.index)
+    for times, trial in zip(spikes, table.index, strict=True):
+        assert times.tolist() == table.loc[trial].dropna().tolist()
+        assert times.tolist() == SUMMARY["spike_times"][trial]
+
+
+@pytest.mark.parametrize("threshold", [0, -30, -50])
+def test_spikes_at_other_thresholds(db: zdb.Database, threshold: int) -> None:
+    expected = json.loads((REFERENCE / "spike_detection.json").read_text())
+    traces = db["voltage_traces"]
+    times, per_trial = detect_spikes(traces["voltage"], traces["time"], threshold)
+    found = np.split(times, np.cumsum(per_trial)[:-1])
+    spikes = expected[f"threshold_{threshold}"]["spikes"]
+    assert {trial: times.tolist() for trial, times in zip(db["sim_trial_index"], found, strict=True)} == spikes
+
+
+def test_synapse_activation(db: zdb.Database) -> None:
+    expected = SUMMARY["synapse_activation"]
+    ragged = db["synapse_activation"]
+    columns, times = ragged.columns, np.asarray(ragged.values)
+    assert len(columns) == expected["n_rows"] == 26140
+    assert len(times) == expected["n_activations"] == 31895
+    assert times.sum() == pytest.approx(expected["sum_activation_times"], rel=1e-14)
+    assert columns["soma_distance"].sum() == pytest.approx(expected["sum_soma_distance"], rel=1e-14)
+    # the parser of the original rounds the last bit of some numbers the other way
+    assert times.min() == pytest.approx(expected["min_time"], rel=1e-15)
+    assert times.max() == pytest.approx(expected["max_time"], rel=1e-15)
+
+    rows, activations = counts(ragged, columns["sim_trial_index"])
+    assert rows == expected["rows_per_trial"]
+    assert activations == expected["activations_per_trial"]
+    rows, activations = counts(ragged, cell_type(columns["synapse_type"]))
+    assert rows == expected["rows_per_celltype"]
+    assert activations == expected["activations_per_celltype"]
+    assert counts(ragged, columns["synapse_type"])[1] == expected["activations_per_synapse_type"]
+    assert counts(ragged, columns["dendrite_label"])[0] == expected["rows_per_dendrite_label"]
+
+
+def test_cell_activation(db: zdb.Database) -> None:
+    expected = SUMMARY["cell_activation"]
+    ragged = db["cell_activation"]
+    columns, times = ragged.columns, np.asarray(ragged.values)
+    assert len(columns) == expected["n_rows"] == 33052
+    assert len(times) == expected["n_spikes"] == 58111
+    assert times.sum() == pytest.approx(expected["sum_spike_times"], rel=1e-14)
+    assert counts(ragged, columns["sim_trial_index"])[0] == expected["rows_per_trial"]
+    rows, spikes = counts(ragged, cell_type(columns["presynaptic_cell_type"]))
+    assert rows == expected["rows_per_celltype"]
+    assert spikes == expected["spikes_per_celltype"]
+
+
+@pytest.mark.parametrize("key", ["synapse_activation", "cell_activation"])
+def test_first_rows_and_types(db: zdb.Database, key: str) -> None:
+    expected = KEYS[key]
+    ragged = db[key]
+    for row, first in enumerate(expected["first_rows"]):
+        times = [value for name, value in first.items() if name.isdigit() and value is not None]
+        fields = {name: value for name, value in first.items() if not name.isdigit()}
+        assert ragged.columns.iloc[row].to_dict() == fields
+        assert ragged[row].tolist() == times
+    for name, dtype in expected["dtypes"].items():
+        if dtype in ("int64", "float64") and not name.isdigit():
+            assert ragged.columns[name].dtype == dtype
