@@ -15,11 +15,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def examples() -> list[object]:
-    return [
-        pytest.param(page, id=page.name)
-        for page in PAGES
-        if BLOCK.search(page.read_text())
-    ]
+    return [pytest.param(page, id=page.name) for page in PAGES if BLOCK.search(page.read_text())]
 
 
 @pytest.mark.parametrize("page", examples())

@@ -334,7 +334,7 @@ class Database(MutableMapping[Key, Any]):
 
     def _not_found(self, path: str) -> KeyNotFoundError:
         parent, name = split(path)
-        near = difflib.get_close_matches(name, self._engine.nodes.list_names(parent), n=1)
+        near = difflib.get_close_matches(name, self._engine.names(parent), n=1)
         hint = f"; did you mean {self._relative(join(parent, near[0]))!r}?" if near else ""
         return KeyNotFoundError(f"{self._relative(path)!r} is not in {self.url}{hint}")
 

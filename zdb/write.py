@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.node import FOREIGN, VALUE, Node
-from zdb.errors import KeyConflictError, KeyExistsError, UnsupportedValueError
+from zdb.errors import KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
 from zdb.formats import registry
 from zdb.formats.objects import encode_attributes
 from zdb.keys import join, split
@@ -111,7 +111,7 @@ def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRe
     if engine.node(path) is not None:
         raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
     engine.check_vacant(path)
-    files = list(iter_folder(folder))
+    files = _naming(path, lambda found: list(iter_folder(found)), folder)
     engine.nodes.delete_tree(path)
     try:
         for relative, file in files:
@@ -140,6 +140,14 @@ def _naming(path: str, function: Callable[[Any], Any], value: Any) -> Any:
         return function(value)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{path}: {error}") from error
+    except (ZdbError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"a {type(value).__module__}.{type(value).__qualname__}: {type(error).__name__}: {error}"
+        chosen = getattr(function, "__self__", None)
+        if isinstance(chosen, registry.Format) and not registry.is_of_types(chosen, value):
+            raise UnsupportedValueError(f"{path}: format {chosen.name!r} does not keep {what}") from error
+        raise WriteError(f"{path}: encoding failed, the key is as it was before: {what}") from error
 
 
 def _attrs_text(path: str, attrs: Mapping[str, Any]) -> str:

@@ -12,9 +12,11 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 from zarr.core.metadata import ArrayV3Metadata
+from zarr.errors import BoundsCheckError
 from zarr.storage import StorePath
 
 from zdb.engine.node import Node, node_path
+from zdb.engine.nodes import system_error, translated
 from zdb.engine.store import LocalNodes
 from zdb.errors import (
     CorruptChunkError,
@@ -26,6 +28,7 @@ from zdb.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zdb.engine.gate import Gate
     from zdb.engine.node import ArrayNode
     from zdb.engine.store import NodeStore
 
@@ -71,11 +74,16 @@ class ValueSource:
         self.generation = node.generation
         self._fingerprint: object = None
 
-    def check_current(self) -> None:
+    def check_current(self, *, lost: bool = False) -> None:
         """Raise unless the chunks that were just read belong to this generation.
 
         The chunks of a generation stay until the one after the next is written, so both this one and the next may be
         current; the keys are used again by the third.
+
+        Parameters
+        ----------
+        lost : bool
+            A chunk was not there: it was collected, if the value has been replaced, and only otherwise is it missing.
 
         Raises
         ------
@@ -84,12 +92,12 @@ class ValueSource:
         """
         path = node_path(self.path)
         fingerprint = self.nodes.fingerprint(path)
-        if fingerprint is not None and fingerprint == self._fingerprint:
+        if fingerprint is not None and fingerprint == self._fingerprint and not lost:
             return
         data = self.nodes.get(path)
         if data is not None:
             now = Node.parse(self.path, data)
-            if now.id == self.id and self.generation <= now.generation <= self.generation + 1:
+            if now.id == self.id and 0 <= now.generation - self.generation <= (0 if lost else 1):
                 self._fingerprint = fingerprint
                 return
         raise StaleValueError(f"{self.path}: the value was replaced or deleted since it was opened; read the key again")
@@ -120,8 +128,8 @@ class StoredArray(BackendArray):
         return open_array(self.source.nodes, self.node, reading=True)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray[Any, Any]:
-        index = key.tuple
         vectorized = isinstance(key, indexing.VectorizedIndexer)
+        index, reversal = (key.tuple, ()) if vectorized else _ascending(key.tuple, self.shape)
         try:
             if vectorized:
                 found = self._array.vindex[index]
@@ -130,19 +138,23 @@ class StoredArray(BackendArray):
             else:
                 found = self._array[index]
         except MissingChunkError as error:
-            self.source.check_current()
+            self.source.check_current(lost=True)
             raise MissingChunkError(f"{self._described}: {error}; {_ADVICE}") from error
-        except (ZdbError, MemoryError):
+        except (ZdbError, MemoryError, BoundsCheckError):
             raise
         except Exception as error:
+            damaged = self._first_damaged(index, vectorized=vectorized)
             self._require_objects(self._touched(index, vectorized=vectorized))
             self.source.check_current()
-            damaged = self._first_damaged(index, vectorized=vectorized) or self.node.path
+            if damaged is None or system_error(error) is not None:
+                with translated(self.source.nodes.url, damaged or self.node.path, "read"):
+                    raise
             raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
         if not self.source.nodes.checks_chunks:
             self._require_objects(self._touched(index, vectorized=vectorized))
         self.source.check_current()
-        return np.asarray(found)
+        result: np.ndarray[Any, Any] = np.asarray(found)[(*reversal, ...)]
+        return result
 
     @property
     def _described(self) -> str:
@@ -163,7 +175,7 @@ class StoredArray(BackendArray):
             return
         lost = self.source.nodes.missing([self.node.object_path(place) for place in touched])
         if lost:
-            self.source.check_current()
+            self.source.check_current(lost=True)
             raise MissingChunkError(
                 f"{self._described}: chunk {lost[0]} is not in the store"
                 f"{f', nor are {len(lost) - 1} others' if lost[1:] else ''}; {_ADVICE}"
@@ -182,6 +194,21 @@ class StoredArray(BackendArray):
 
 
 _ADVICE = "restore it from a copy, or write the value again"
+
+
+def _ascending(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Turn slices that run backwards, which zarr does not take, round; also return what reverses the result."""
+    forward, reversal = [], []
+    for one, size in zip(index, shape, strict=True):
+        if isinstance(one, slice) and (one.step or 1) < 0:
+            taken = range(*one.indices(size))[::-1]
+            forward.append(slice(taken[0], taken[-1] + 1, taken.step) if taken else slice(0, 0))
+            reversal.append(slice(None, None, -1))
+        else:
+            forward.append(one)
+            if isinstance(one, slice) or np.ndim(one):
+                reversal.append(slice(None))
+    return tuple(forward), tuple(reversal)
 
 
 def _parts(index: Any, size: int, part: int) -> list[int]:
@@ -222,9 +249,10 @@ class ArrayTarget:
     Small to pickle: each process opens the array for itself.
     """
 
-    def __init__(self, nodes: NodeStore, node: ArrayNode) -> None:
+    def __init__(self, nodes: NodeStore, node: ArrayNode, gate: Gate) -> None:
         self.nodes = nodes
         self.node = node
+        self.gate = gate
         self.shape = node.shape
         self.ndim = len(node.shape)
 
@@ -236,7 +264,8 @@ class ArrayTarget:
         return open_array(self.nodes, self.node, reading=False)
 
     def __setitem__(self, region: tuple[slice, ...], data: np.ndarray[Any, Any]) -> None:
-        self._array[region] = data
+        with self.gate, translated(self.nodes.url, self.node.path):
+            self._array[region] = data
 
     def write(self, data: np.ndarray[Any, Any]) -> None:
         """Write a whole array that is in memory or memory-mapped, in regions of bounded size."""

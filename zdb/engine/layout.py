@@ -8,6 +8,7 @@ is one chunk without a shard. Both sizes count uncompressed bytes.
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -154,7 +155,10 @@ def _blosc(name: str, level: int, shuffle: str, typesize: int) -> JSONDict:
 
 
 def _checked(name: str, wanted: Sequence[int], shape: Shape) -> Shape:
-    made = tuple(map(int, wanted))
+    try:
+        made = tuple(map(operator.index, wanted))
+    except TypeError:
+        made = ()
     if len(made) != len(shape) or min(made, default=1) < 1:
         raise UnsupportedValueError(
             f"{name}={wanted!r} does not fit an array of shape {shape}: give {len(shape)} positive integers"

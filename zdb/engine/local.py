@@ -44,10 +44,10 @@ class LocalNodes(NodeStore):
         try:
             with open(self._at(path), "rb") as file:  # noqa: PTH123 - half the time of Path.read_bytes
                 return file.read()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
-            with translated(self.url, path):
+            with translated(self.url, path, "read"):
                 raise error
 
     def get_many(self, paths: list[str]) -> list[bytes | None]:
@@ -93,7 +93,7 @@ class LocalNodes(NodeStore):
             shutil.rmtree(hidden)
 
     def is_empty(self) -> bool:
-        with translated(self.url, ""):
+        with translated(self.url, "", "read"):
             try:
                 with os.scandir(self.root) as entries:
                     return not any(entries)
@@ -103,7 +103,7 @@ class LocalNodes(NodeStore):
                 return False
 
     def list_names(self, path: str) -> list[str]:
-        with translated(self.url, path):
+        with translated(self.url, path, "read"):
             try:
                 with os.scandir(self._at(path)) as entries:
                     return sorted(entry.name for entry in entries if entry.is_dir())
@@ -112,7 +112,7 @@ class LocalNodes(NodeStore):
 
     def list_objects(self, path: str) -> list[str]:
         found = []
-        with translated(self.url, path):
+        with translated(self.url, path, "read"):
             for folder, _, names in os.walk(self._at(path)):
                 relative = os.path.relpath(folder, self.root)
                 prefix = "" if relative == "." else f"{relative}/"
@@ -134,7 +134,7 @@ class LocalNodes(NodeStore):
         return (status.st_ino, status.st_mtime_ns, status.st_size)
 
     def modified(self, path: str) -> datetime | None:
-        with translated(self.url, path):
+        with translated(self.url, path, "read"):
             return datetime.fromtimestamp(os.stat(self._at(path)).st_mtime, tz=UTC)  # noqa: PTH116
 
     def zarr_store(self, *, reading: bool) -> Store:

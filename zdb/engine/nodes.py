@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-__all__ = ["NodeStore", "translated"]
+__all__ = ["NodeStore", "system_error", "translated"]
 
 
 class NodeStore(ABC):
@@ -99,16 +101,26 @@ class NodeStore(ABC):
 
 
 @contextlib.contextmanager
-def translated(url: str, path: str) -> Iterator[None]:
+def translated(url: str, path: str, doing: str = "write") -> Iterator[None]:
     """Raise what the operating system or a client library raises as an error of zdb that names the object."""
     try:
         yield
     except (ZdbError, KeyboardInterrupt, MemoryError):
         raise
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(error, PermissionError):
-            raise ReadOnlyError(f"{url}: no permission to write {path or '/'}: {error.strerror or error}") from error
-        advice = "; free some space, nothing was changed" if error.errno == errno.ENOSPC else ""
-        raise StorageError(error.errno, f"{url}: {path or '/'}: {error.strerror or error}{advice}") from error
     except Exception as error:
-        raise StorageError(f"{url}: {path or '/'}: {type(error).__name__}: {error}") from error
+        system = system_error(error)
+        if system is None:
+            raise StorageError(f"{url}: {path or '/'}: {type(error).__name__}: {error}") from error
+        reason = system.strerror or system
+        if system.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(system, PermissionError):
+            raise ReadOnlyError(f"{url}: no permission to {doing} {path or '/'}: {reason}") from error
+        advice = "; free some space, nothing was changed" if system.errno == errno.ENOSPC else ""
+        raise StorageError(system.errno, f"{url}: {path or '/'}: {reason}{advice}") from error
+
+
+def system_error(error: Exception) -> OSError | None:
+    """Return the error of the operating system behind an error, which the Rust pipeline only tells in its text."""
+    if isinstance(error, OSError):
+        return error
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None

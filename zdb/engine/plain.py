@@ -141,15 +141,23 @@ class PlainEngine:
         InvalidKeyError
             A sibling differs only by case.
         """
-        parent, name = split(path)
-        above = parent
-        while above and above not in self._databases:
-            node = self.node(above)
-            if node is not None and not self.is_database(node):
+        above, _ = split(path)
+        while above:
+            node = self.node(above)  # not from memory: another process may have deleted or replaced it
+            if node is None:
+                self._drop(above)
+                self._check_no_twin(above)
+            elif self.is_database(node):
+                break
+            else:
                 raise KeyConflictError(
                     f"{path}: {above} is a value, so nothing can be put below it; use another key or delete the value"
                 )
             above, _ = split(above)
+        self._check_no_twin(path)
+
+    def _check_no_twin(self, path: str) -> None:
+        parent, name = split(path)
         twin = self._siblings(parent).get(name.casefold(), name)
         if twin != name and self.nodes.get(node_path(join(parent, twin))) is not None:
             raise InvalidKeyError(f"{path}: {join(parent, twin)} exists and differs only by case")
@@ -302,7 +310,9 @@ class PlainEngine:
         self._databases = {p for p in self._databases if p != path and not p.startswith(below)}
         self._names = {p: n for p, n in self._names.items() if p != path and not p.startswith(below)}
         parent, name = split(path)
-        self._names.get(parent, {}).pop(name.casefold(), None)
+        siblings = self._names.get(parent, {})
+        if siblings.get(name.casefold()) == name:
+            del siblings[name.casefold()]
 
     def consolidate(self) -> None:
         """Copy the metadata of all nodes into the root."""

@@ -40,10 +40,10 @@ class ZarrNodes(NodeStore):
             return self._reopen
         return (ZarrNodes, (self.url, self.store, self.read_only))
 
-    def _run(self, path: str, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, path: str, work: Coroutine[Any, Any, T], doing: str = "read") -> T:
         from zarr.core.sync import sync
 
-        with translated(self.url, path):
+        with translated(self.url, path, doing):
             return sync(work)
 
     async def _get(self, path: str) -> bytes | None:
@@ -65,11 +65,11 @@ class ZarrNodes(NodeStore):
 
         self.require_writable()
         buffer = default_buffer_prototype().buffer.from_bytes(data)
-        self._run(path, self.store.set(path, buffer))
+        self._run(path, self.store.set(path, buffer), "write")
 
     def delete(self, paths: Iterable[str]) -> None:
         self.require_writable()
-        self._run("", _bounded(self.store.delete, list(paths)))
+        self._run("", _bounded(self.store.delete, list(paths)), "write")
 
     def delete_tree(self, path: str) -> None:
         objects = self.list_objects(path)
@@ -105,9 +105,9 @@ class ZarrNodes(NodeStore):
         # The nodes follow when all chunks are there, the top one last: it makes the new name visible.
         nodes = sorted((p for p in objects if p.endswith("/zarr.json")), key=lambda p: -p.count("/"))
         chunks = sorted(set(objects).difference(nodes))
-        self._run(new, _bounded(lambda path: self._copy(path, new + path[len(old) :]), chunks))
+        self._run(new, _bounded(lambda path: self._copy(path, new + path[len(old) :]), chunks), "write")
         for node in nodes:
-            self._run(new, self._copy(node, new + node[len(old) :]))
+            self._run(new, self._copy(node, new + node[len(old) :]), "write")
         self.delete([f"{old}/zarr.json"])
         self.delete_tree(old)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+from zdb.engine.gate import Gate
 from zdb.errors import StorageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Spool:
 
     def __init__(self, nodes: NodeStore) -> None:
         self.nodes = nodes
+        self.gate = Gate()
         self.path = f"_zdb/spool/{uuid.uuid4().hex}"
 
     def __enter__(self) -> Self:
@@ -32,10 +34,12 @@ class Spool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.gate.close()
         self.nodes.delete_tree(self.path)
 
     def write(self, number: int, payload: bytes) -> None:
-        self.nodes.set(f"{self.path}/{number}", payload)
+        with self.gate:
+            self.nodes.set(f"{self.path}/{number}", payload)
 
     def read(self, number: int) -> bytes:
         payload = self.nodes.get(f"{self.path}/{number}")

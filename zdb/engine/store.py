@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zdb.engine.local import LocalNodes
 from zdb.engine.nodes import NodeStore, translated
 from zdb.engine.remote import ZarrNodes
-from zdb.errors import StorageError
+from zdb.errors import DatabaseNotFoundError, StorageError
 from zdb.redact import redact_url
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def _reopen_memory(url: str, process: int, read_only: bool) -> ZarrNodes:
 def _open_zip(path: str) -> ZarrNodes:
     from zarr.storage import ZipStore
 
-    with translated(path, ""):
+    if not Path(path).exists():
+        raise DatabaseNotFoundError(f"{path}: there is no such file; zip files are only read, so write to a folder")
+    with translated(path, "", "read"):
         store = ZipStore(path, mode="r")
         store._sync_open()  # noqa: SLF001 - opened by the first asynchronous call otherwise
     return ZarrNodes(path, store, read_only=True, reopen=(_open_zip, (path,)))
@@ -51,7 +53,7 @@ def _open_fsspec(url: str, storage_options: Mapping[str, Any] | None, read_only:
 
     # A cached listing hides what other processes write.
     options = {"use_listings_cache": False, **(storage_options or {})}
-    with translated(redact_url(url), ""):
+    with translated(redact_url(url), "", "read"):
         store: FsspecStore = FsspecStore.from_url(url, storage_options=options)
     reopen = (_open_fsspec, (url, storage_options, read_only))
     return ZarrNodes(redact_url(url), store, read_only=read_only, reopen=reopen)

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from zdb.engine.chunks import ArrayTarget
+from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
 from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path
 from zdb.engine.store import LocalNodes
@@ -91,13 +92,15 @@ def publish(
         The store failed. The old value is intact.
     """
     plan = _Plan(path, _groups(encoded), generation, options)
+    gate = Gate()
     clear_leftovers(nodes, path, previous)
     try:
-        _write_chunks(nodes, plan.sources)
+        _write_chunks(nodes, plan.sources, gate)
         _write_metadata(nodes, plan)
         nodes.set(node_path(path), dump(plan.top_document(seal())))
     except BaseException as error:
-        _discard(nodes, path, previous)
+        gate.close()
+        _discard(nodes, path)
         if isinstance(error, Exception) and not isinstance(error, (ZdbError, MemoryError)):
             raise WriteError(
                 f"{path}: writing failed, the key is as it was before: {type(error).__name__}: {error}"
@@ -141,13 +144,16 @@ class _Plan:
                 f"{path}: the dask array has chunks of unknown size; call compute_chunk_sizes() on it first"
             )
         options, encoding = self.options, variable.encoding
-        layout = choose_layout(
-            variable.shape,
-            dtype,
-            parts=_typical_part(variable),
-            chunks=_per_array(options.chunks, variable) or encoding.get("chunks"),
-            shards=_per_array(options.shards, variable) or encoding.get("shards"),
-        )
+        try:
+            layout = choose_layout(
+                variable.shape,
+                dtype,
+                parts=_typical_part(variable),
+                chunks=_per_array(options.chunks, variable) or encoding.get("chunks"),
+                shards=_per_array(options.shards, variable) or encoding.get("shards"),
+            )
+        except UnsupportedValueError as error:
+            raise UnsupportedValueError(f"{path}: {error}") from error
         metadata = {
             "zarr_format": 3,
             "node_type": "array",
@@ -253,12 +259,12 @@ def _float_json(value: Any) -> float | str:
     return f"0x{value.astype(value.dtype.newbyteorder('>')).tobytes().hex()}"
 
 
-def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variable]]) -> None:
+def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:
     eager, lazy_from, lazy_to = [], [], []
     for node, variable in sources:
         if 0 in variable.shape or not variable.ndim:
             continue
-        target = ArrayTarget(nodes, node)
+        target = ArrayTarget(nodes, node, gate)
         if variable.chunks is None:
             eager.append((target, variable))
         else:
@@ -303,9 +309,13 @@ def _write_metadata(nodes: NodeStore, plan: _Plan) -> None:
             list(pool.map(write, documents))
 
 
-def _discard(nodes: NodeStore, path: str, previous: Node | None) -> None:
-    """Remove what a failed write left; what cannot be removed now is cleared by the next write."""
+def _discard(nodes: NodeStore, path: str) -> None:
+    """Remove what a failed write left; what cannot be removed now is cleared by the next write.
+
+    What the store holds now decides: a commit can have succeeded although its answer was lost.
+    """
     try:
-        clear_leftovers(nodes, path, previous)
+        data = nodes.get(node_path(path))
+        clear_leftovers(nodes, path, None if data is None else Node.parse(path, data))
     except ZdbError:
         return

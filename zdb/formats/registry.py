@@ -181,6 +181,11 @@ def _type_names(value: Any) -> Iterator[str]:
         yield f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
 
 
+def is_of_types(chosen: Format, value: Any) -> bool:
+    """Whether a value is of one of the types that a format names; one that names none takes any."""
+    return not chosen.types or not set(_type_names(value)).isdisjoint(chosen.types)
+
+
 def for_value(value: Any) -> Format:
     """Return the format that keeps this value: what was registered last, plug-ins, then the built-in ones.
 
