@@ -249,7 +249,7 @@ class Database(MutableMapping[Key, Any]):
         ----------
         key : str or tuple of str
         value
-            Anything a format keeps; see ``docs/formats.md``. A path to a folder becomes a sub-database of its files.
+            Anything a format keeps; see ``docs/format.md``. A path to a folder becomes a sub-database of its files.
         format : str, optional
             Name of the format, instead of the one for the type of the value.
         chunks, shards : tuple of int, dict of dimension to int, or "balanced" (chunks only), optional

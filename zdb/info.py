@@ -40,6 +40,7 @@ class ArrayInfo:
 
     @classmethod
     def of(cls, array: ArrayNode) -> ArrayInfo:
+        """Read it from the metadata of an array."""
         codecs = array.metadata["codecs"]
         chunks, shards = array.object_shape, None
         if codecs[0]["name"] == "sharding_indexed":
@@ -88,6 +89,7 @@ class Info:
 
     @classmethod
     def of(cls, key: str, node: Node) -> Info:
+        """Read it from the metadata of a node."""
         attributes = node.attributes
         shape = attributes.get("zdb_shape")
         arrays = {name: ArrayInfo.of(array) for name, array in node.arrays.items()}
