@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +192,19 @@ def test_progress_bar_only_in_a_terminal(
 ) -> None:
     import_simrun(db, small.folder, progress=True)
     assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_bar_names_the_keys(db: zdb.Database, small: GeneratedSimrun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    import_simrun(db, small.folder, progress=True)
+    assert "synapse_activation: 100%" in terminal.getvalue()
+    assert "voltage_traces: 100%" in terminal.getvalue()
 
 
 def second_voltage_file(small: GeneratedSimrun) -> Path:

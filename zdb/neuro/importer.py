@@ -74,7 +74,8 @@ def import_simrun(
         Replace the keys of an earlier import.
     progress : bool or callable, optional
         True shows a bar on stderr if that is a terminal. A function is called with the key in
-        work, the number of tasks done and of all tasks for this key.
+        work, the number of tasks done and of all tasks for this key. Neither hears from
+        dask.distributed, which has a dashboard.
 
     Returns
     -------
