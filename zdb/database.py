@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zdb.engine.node import VALUE, Node
 from zdb.errors import (
+    CorruptChunkError,
     KeyConflictError,
     KeyExistsError,
     KeyNotFoundError,
@@ -116,7 +117,10 @@ class Database(MutableMapping[Key, Any]):
                 return self._sub(node.path)
             return self._engine.open_plain(node)
         if node.format == "json" and not selection:
-            return decode_attributes(node.attributes)
+            try:
+                return decode_attributes(node.attributes)
+            except CorruptChunkError as error:
+                raise CorruptChunkError(f"{node.path}: {error}") from error
         chosen = registry.by_name(node.format)
         stored_version = int(node.attributes.get("zdb_format_version", 1))
         if stored_version > chosen.version:

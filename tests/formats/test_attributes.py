@@ -65,7 +65,7 @@ VALUES = [
     {"dict": [["a", 1]]},
     (),
     (1, ("a", [2])),
-    {"x", "y"},
+    {"x"},
     frozenset({1}),
     np.float64("nan"),
     np.float32(0.1),

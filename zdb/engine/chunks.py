@@ -16,8 +16,7 @@ from zarr.errors import BoundsCheckError
 from zarr.storage import StorePath
 
 from zdb.engine.node import Node, node_path
-from zdb.engine.nodes import system_error, translated
-from zdb.engine.store import LocalNodes
+from zdb.engine.nodes import translated
 from zdb.errors import (
     CorruptChunkError,
     MissingChunkError,
@@ -41,25 +40,17 @@ _pipeline_lock = threading.Lock()
 
 
 @cache
-def _has_fused_pipeline() -> bool:
-    return hasattr(zarr.core.codec_pipeline, "FusedCodecPipeline")  # zarr >= 3.4
-
-
-def _pipeline(nodes: NodeStore, node: ArrayNode) -> str:
-    """Name the fastest codec pipeline that can do it; the bytes are the same with each."""
-    if _has_fused_pipeline():
-        return "zarr.core.codec_pipeline.FusedCodecPipeline"
-    if isinstance(nodes, LocalNodes) and node.dtype != "string":
-        return "zarrs.ZarrsCodecPipeline"
-    return "zarr.core.codec_pipeline.BatchedCodecPipeline"
+def _fastest_pipeline() -> dict[str, str]:
+    """Setting that chooses zarr's fused codec pipeline where there is one (zarr >= 3.4); the bytes are the same."""
+    has_fused = hasattr(zarr.core.codec_pipeline, "FusedCodecPipeline")
+    return {"codec_pipeline.path": "zarr.core.codec_pipeline.FusedCodecPipeline"} if has_fused else {}
 
 
 def open_array(nodes: NodeStore, node: ArrayNode, *, reading: bool) -> zarr.Array[Any]:
     """Make a zarr array from its metadata, without a request to the store."""
     path = StorePath(nodes.zarr_store(reading=reading), node.path)
     metadata = ArrayV3Metadata.from_dict(node.metadata)
-    settings = {"codec_pipeline.path": _pipeline(nodes, node)}
-    with _pipeline_lock, zarr.config.set(settings):
+    with _pipeline_lock, zarr.config.set(_fastest_pipeline()):
         made = zarr.AsyncArray(metadata, path, config={"write_empty_chunks": True})
     return zarr.Array(made)
 
@@ -129,7 +120,7 @@ class StoredArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray[Any, Any]:
         vectorized = isinstance(key, indexing.VectorizedIndexer)
-        index, reversal = (key.tuple, ()) if vectorized else _ascending(key.tuple, self.shape)
+        index, finish = (key.tuple, ()) if vectorized else _as_slices(key.tuple, self.shape)
         try:
             if vectorized:
                 found = self._array.vindex[index]
@@ -143,18 +134,11 @@ class StoredArray(BackendArray):
         except (ZdbError, MemoryError, BoundsCheckError):
             raise
         except Exception as error:
-            damaged = self._first_damaged(index, vectorized=vectorized)
-            self._require_objects(self._touched(index, vectorized=vectorized))
+            damaged = self._first_damaged(index, vectorized=vectorized) or self.node.path
             self.source.check_current()
-            if damaged is None or system_error(error) is not None:
-                with translated(self.source.nodes.url, damaged or self.node.path, "read"):
-                    raise
             raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
-        if not self.source.nodes.checks_chunks:
-            self._require_objects(self._touched(index, vectorized=vectorized))
         self.source.check_current()
-        result: np.ndarray[Any, Any] = np.asarray(found)[(*reversal, ...)]
-        return result
+        return np.asarray(found)[(*finish, ...)]
 
     @property
     def _described(self) -> str:
@@ -170,24 +154,10 @@ class StoredArray(BackendArray):
             return
         yield from product(*(_parts(one, size, part) for one, size, part in zip(index, self.shape, sizes, strict=True)))
 
-    def _require_objects(self, touched: Iterator[tuple[int, ...]]) -> None:
-        if not self.shape:
-            return
-        lost = self.source.nodes.missing([self.node.object_path(place) for place in touched])
-        if lost:
-            self.source.check_current(lost=True)
-            raise MissingChunkError(
-                f"{self._described}: chunk {lost[0]} is not in the store"
-                f"{f', nor are {len(lost) - 1} others' if lost[1:] else ''}; {_ADVICE}"
-            )
-
     def _first_damaged(self, index: tuple[Any, ...], *, vectorized: bool) -> str | None:
         for place in self._touched(index, vectorized=vectorized):
-            region = tuple(
-                slice(n * size, (n + 1) * size) for n, size in zip(place, self.node.object_shape, strict=True)
-            )
             try:
-                self._array[region]
+                self._array[_object_region(place, self.node.object_shape)]
             except Exception:  # noqa: BLE001 - whatever a codec raises on damaged bytes
                 return self.node.object_path(place)
         return None
@@ -196,19 +166,33 @@ class StoredArray(BackendArray):
 _ADVICE = "restore it from a copy, or write the value again"
 
 
-def _ascending(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Turn slices that run backwards, which zarr does not take, round; also return what reverses the result."""
-    forward, reversal = [], []
+def _as_slices(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Turn integers, and slices that run backwards, into slices that every pipeline takes.
+
+    Also return the index that makes of the result what was asked for.
+    """
+    taken: list[Any] = []
+    finish: list[Any] = []
     for one, size in zip(index, shape, strict=True):
-        if isinstance(one, slice) and (one.step or 1) < 0:
-            taken = range(*one.indices(size))[::-1]
-            forward.append(slice(taken[0], taken[-1] + 1, taken.step) if taken else slice(0, 0))
-            reversal.append(slice(None, None, -1))
+        if isinstance(one, slice):
+            positions = range(*one.indices(size))
+            backwards = positions.step < 0
+            positions = positions[::-1] if backwards else positions
+            taken.append(slice(positions[0], positions[-1] + 1, positions.step) if positions else slice(0, 0))
+            finish.append(slice(None, None, -1 if backwards else None))
+        elif np.ndim(one):
+            taken.append(one)
+            finish.append(slice(None))
         else:
-            forward.append(one)
-            if isinstance(one, slice) or np.ndim(one):
-                reversal.append(slice(None))
-    return tuple(forward), tuple(reversal)
+            position = range(size)[one]  # raises IndexError
+            taken.append(slice(position, position + 1))
+            finish.append(0)
+    return tuple(taken), tuple(finish)
+
+
+def _object_region(place: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the part of an array that lies in the object at a place of the grid."""
+    return tuple(slice(n * size, (n + 1) * size) for n, size in zip(place, sizes, strict=True))
 
 
 def _parts(index: Any, size: int, part: int) -> list[int]:

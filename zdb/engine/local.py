@@ -140,12 +140,10 @@ class LocalNodes(NodeStore):
     def zarr_store(self, *, reading: bool) -> Store:
         from zarr.storage import LocalStore
 
-        return LocalStore(self.root, read_only=reading)
+        from zdb.engine.strict import RaisingStore
 
-    @property
-    def checks_chunks(self) -> bool:
-        # The fast pipelines need the plain LocalStore, which fills an absent chunk in without a word.
-        return False
+        store = LocalStore(self.root, read_only=reading)
+        return RaisingStore(store) if reading else store
 
     def missing(self, paths: list[str]) -> list[str]:
         return [path for path in paths if not os.path.exists(self._at(path))]  # noqa: PTH110

@@ -79,7 +79,7 @@ class ArrayNode:
 
     @cached_property
     def nbytes(self) -> int:
-        sizes = {"bool": 1, "string": 0, "complex64": 8, "complex128": 16}
+        sizes = {"bool": 1, "string": 16, "complex64": 8, "complex128": 16}  # strings as numpy counts them
         itemsize = sizes.get(self.dtype)
         if itemsize is None:
             itemsize = int("".join(filter(str.isdigit, self.dtype)) or 0) // 8
@@ -171,5 +171,5 @@ class Node:
 
     @property
     def nbytes(self) -> int:
-        """Uncompressed size of all arrays in bytes; strings are not counted."""
+        """Uncompressed size of all arrays in bytes, 16 for a string."""
         return sum(array.nbytes for array in self.arrays.values())

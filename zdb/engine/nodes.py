@@ -82,14 +82,8 @@ class NodeStore(ABC):
     def zarr_store(self, *, reading: bool) -> Store:
         """Return the zarr store through which the chunks go.
 
-        When `reading`, a chunk that is absent raises instead of being filled in, unless `checks_chunks` says that the
-        caller has to look.
+        When `reading`, a chunk that is absent or empty raises instead of being filled in.
         """
-
-    @property
-    def checks_chunks(self) -> bool:
-        """Whether the store for reading raises by itself when a chunk is absent."""
-        return True
 
     def missing(self, paths: list[str]) -> list[str]:
         """Return those of the `paths` at which there is no object."""

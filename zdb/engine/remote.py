@@ -97,7 +97,8 @@ class ZarrNodes(NodeStore):
         async def objects() -> list[str]:
             return [name async for name in self.store.list_prefix(f"{path}/" if path else "")]
 
-        return sorted(self._run(path, objects()))
+        # On some servers a prefix that was emptied is listed as itself for a while.
+        return sorted(set(self._run(path, objects())) - {path, getattr(self.store, "path", path)})
 
     def move_tree(self, old: str, new: str) -> None:
         self.require_writable()

@@ -9,6 +9,8 @@ from zarr.storage import WrapperStore
 from zdb.errors import MissingChunkError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -23,6 +25,26 @@ class RaisingStore(WrapperStore[Any]):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer:
         found: Buffer | None = await self._store.get(key, prototype, byte_range)
-        if found is None:
-            raise MissingChunkError(f"chunk {key} is not in the store")
-        return found
+        return _present(key, found)
+
+    # The other ways by which zarr >= 3.4 reads, where the store has them.
+
+    def get_sync(self, key: str, **options: Any) -> Buffer:
+        return _present(key, self._store.get_sync(key, **options))
+
+    async def get_ranges(self, key: str, byte_ranges: Any, **options: Any) -> AsyncIterator[Any]:
+        try:
+            async for group in self._store.get_ranges(key, byte_ranges, **options):
+                yield group
+        except BaseExceptionGroup as errors:
+            if errors.subgroup(FileNotFoundError):
+                _present(key, None)
+            raise
+
+
+def _present(key: str, found: Buffer | None) -> Buffer:
+    if found is None:
+        raise MissingChunkError(f"chunk {key} is not in the store")
+    if not len(found):
+        raise ValueError(f"chunk {key} is empty")
+    return found

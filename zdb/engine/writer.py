@@ -256,7 +256,7 @@ def _float_json(value: Any) -> float | str:
     if np.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     # The bits tell one NaN from another.
-    return f"0x{value.astype(value.dtype.newbyteorder('>')).tobytes().hex()}"
+    return f"0x{np.asarray(value, value.dtype.newbyteorder('>')).tobytes().hex()}"
 
 
 def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:
