@@ -111,11 +111,14 @@ def timezone_to_json(zone: datetime.tzinfo | None) -> Any:
         return None
     if isinstance(zone, ZoneInfo) and zone.key:
         return {"zoneinfo": zone.key}
+    if zone is datetime.UTC:
+        return {"utc": True}
     if type(zone) is datetime.timezone:
         offset = zone.utcoffset(None)
-        if zone == datetime.UTC:
-            return {"utc": True}
-        return {"offset": offset.total_seconds()}
+        stored: dict[str, Any] = {"offset": offset.total_seconds()}
+        if repr(zone) != repr(datetime.timezone(offset)):
+            stored["name"] = zone.tzname(None)
+        return stored
     if type(zone).__module__.partition(".")[0] == "pytz" and getattr(zone, "zone", None):
         return {"pytz": str(zone)}
     raise UnsupportedValueError(
@@ -133,7 +136,8 @@ def timezone_from_json(stored: Any) -> datetime.tzinfo | None:
         case {"utc": True}:
             return datetime.UTC
         case {"offset": seconds}:
-            return datetime.timezone(datetime.timedelta(seconds=seconds))
+            offset = datetime.timedelta(seconds=seconds)
+            return datetime.timezone(offset, stored["name"]) if "name" in stored else datetime.timezone(offset)
         case {"pytz": name}:
             zone: datetime.tzinfo = importlib.import_module("pytz").timezone(name)
             return zone
