@@ -67,7 +67,6 @@ def assert_same_frame(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
     assert_frame_equal(actual, expected, check_exact=True, check_index_type=True, check_column_type=True)
     for column in range(expected.shape[1]):
         mine, other = actual.iloc[:, column], expected.iloc[:, column]
-        assert repr(mine.dtype) == repr(other.dtype)
         assert [type(x) for x in mine] == [type(x) for x in other]
 
 
@@ -132,7 +131,9 @@ def test_indexes_of_frames(index: Any) -> None:
     assert_same_frame(first, frame.iloc[:1])
     assert_same_frame(second, frame.iloc[1:])
     assert_index_equal(TABLE.select(node, Selection(rows=[2, 0])).index, index[[2, 0]])
-    assert_index_equal(TABLE.select(node, Selection(rows=slice(1, 3))).index, index[1:3], exact="equiv")
+    assert_index_equal(
+        TABLE.select(node, Selection(rows=slice(1, 3))).index, index[1:3], exact="equiv", check_freq=False
+    )
     back = roundtrip(TABLE, split(frame, [1, 3]).index)
     assert isinstance(back, dd.Index)
     for actual, expected in zip(dask.compute(*back.to_delayed()), (index[:1], index[1:]), strict=True):

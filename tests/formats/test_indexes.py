@@ -13,14 +13,8 @@ import xarray as xr
 from pandas.tseries.offsets import CustomBusinessDay
 
 from zdb.errors import UnsupportedValueError
-from zdb.formats.indexes import (
-    decode_index,
-    encode_index,
-    index_from_json,
-    index_length,
-    index_names,
-    index_to_json,
-)
+from zdb.formats.columns import decode_index, encode_index, index_length, index_names
+from zdb.formats.index_json import index_from_json, index_to_json
 from zdb.formats.rows import Rows
 
 INDEXES: list[Any] = [

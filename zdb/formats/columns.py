@@ -1,40 +1,62 @@
-"""One column (a NumPy or pandas array of one dimension) as stored variables, and back."""
+"""Columns and indexes as stored variables, and back.
+
+They are in one module because they hold each other: an index has columns for its values, and a categorical column has
+an index for its categories.
+"""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import xarray as xr
+from pandas.tseries.frequencies import to_offset
 
 from zdb.errors import UnsupportedValueError
-from zdb.formats import arrow, strings
-from zdb.formats.labels import (
-    USE_PICKLE,
-    from_json,
-    timezone_from_json,
-    timezone_to_json,
-    to_json,
-)
+from zdb.formats.labels import USE_PICKLE, from_json, to_json
 from zdb.formats.names import safe_names
+from zdb.formats.plain_columns import (
+    Encoded,
+    Recipe,
+    Variables,
+    decode_plain,
+    encode_numpy,
+    encode_plain_extension,
+)
 from zdb.formats.rows import Rows
-from zdb.formats.times import time_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from pandas.api.extensions import ExtensionArray
 
-__all__ = ["column_names", "decode_array", "encode_array"]
+    from zdb.formats.strings import Layout
 
-Variables = dict[str, xr.Variable]
-Recipe = dict[str, Any]
-Encoded = tuple[Variables, Recipe]
+__all__ = [
+    "Encoded",
+    "Recipe",
+    "Variables",
+    "column_names",
+    "decode_array",
+    "decode_index",
+    "encode_array",
+    "encode_index",
+    "index_length",
+    "index_names",
+    "stored_length",
+]
 
-_WIDEST = {"f": 8, "c": 16}
+KNOWN = (
+    pd.Index,
+    pd.RangeIndex,
+    pd.MultiIndex,
+    pd.CategoricalIndex,
+    pd.IntervalIndex,
+    pd.PeriodIndex,
+    pd.DatetimeIndex,
+    pd.TimedeltaIndex,
+)
 
 
 def column_names(labels: Sequence[Hashable], taken: Iterable[str] = ()) -> list[str]:
@@ -60,7 +82,7 @@ def encode_array(
     dim: str,
     what: str,
     *,
-    layout: strings.Layout = "auto",
+    layout: Layout = "auto",
     labels: bool = False,
 ) -> Encoded:
     """Turn a one-dimensional array into variables along `dim`, without copying numbers.
@@ -94,143 +116,33 @@ def encode_array(
     if type(values) is pd.arrays.NumpyExtensionArray:
         values = values.to_numpy()
     if type(values) is np.ndarray:
-        variables, recipe = _encode_numpy(values, name, dim, what, layout, labels)
+        variables, recipe = encode_numpy(values, name, dim, what, layout, labels)
+    elif isinstance(values.dtype, pd.CategoricalDtype):
+        variables, recipe = _encode_categorical(values, name, dim, what, layout)
+    elif isinstance(values.dtype, pd.IntervalDtype):
+        variables, recipe = _encode_interval(values, name, dim, what, layout)
     else:
-        variables, recipe = _encode_extension(cast("ExtensionArray", values), name, dim, what, layout)
+        variables, recipe = encode_plain_extension(cast("ExtensionArray", values), name, dim, what, layout)
     return variables, {"variable": name, **recipe}
 
 
-def _encode_numpy(
-    values: np.ndarray[Any, Any],
-    name: str,
-    dim: str,
-    what: str,
-    layout: strings.Layout,
-    labels: bool,
-) -> Encoded:
-    dtype = values.dtype
-    if dtype.kind in "biufc" and dtype.itemsize <= _WIDEST.get(dtype.kind, 8):
-        native = values if dtype.isnative else values.astype(dtype.newbyteorder("="))
-        return {name: xr.Variable((dim,), native)}, {"kind": "numpy", "dtype": dtype.str}
-    if dtype.kind in "mM":
-        native = values if dtype.isnative else values.astype(dtype.newbyteorder("="))
-        counts = native.view(np.int64)
-        attributes = time_attributes(dtype, counts)
-        return {name: xr.Variable((dim,), counts, attributes)}, {
-            "kind": "numpy",
-            "dtype": dtype.str,
-        }
-    if dtype.kind == "O":
-        try:
-            text, mask = strings.from_objects(values, what)
-        except UnsupportedValueError:
-            if not labels:
-                raise
-            return _encode_labels(values, name, dim), {"kind": "labels"}
-        variables, recipe = strings.encode_strings(text, mask, name, dim, layout)
-        return variables, {"kind": "object", **recipe}
-    raise UnsupportedValueError(f"{what} has dtype {dtype}, which is not kept; convert it, {USE_PICKLE}")
-
-
-def _encode_labels(values: np.ndarray[Any, Any], name: str, dim: str) -> Variables:
-    text = [json.dumps(to_json(value), allow_nan=False) for value in values]
-    return {name: xr.Variable((dim,), np.array(text, dtype=np.dtypes.StringDType()))}
-
-
-def _encode_extension(values: ExtensionArray, name: str, dim: str, what: str, layout: strings.Layout) -> Encoded:
-    dtype: Any = values.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "mM":
-        return _encode_numpy(np.asarray(values), name, dim, what, layout, labels=False)
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        recipe = {"kind": "zoned", "zone": timezone_to_json(dtype.tz)}
-        utc = np.asarray(values, dtype=f"datetime64[{dtype.unit}]")
-        variables, times = _encode_numpy(utc, name, dim, what, layout, labels=False)
-        return variables, {**recipe, "dtype": times["dtype"]}
-    if isinstance(dtype, pd.StringDtype):
-        return _encode_string_dtype(values, dtype, name, dim, what, layout)
-    if isinstance(dtype, pd.CategoricalDtype):
-        return _encode_categorical(values, name, dim, what, layout)
-    if isinstance(dtype, pd.ArrowDtype):
-        array = _chunked(pa.array(values))
-        variables, recipe = arrow.encode_arrow(array, name, dim, layout)
-        return variables, {"kind": "arrow", **recipe, **arrow.type_to_json(array.type)}
-    if isinstance(dtype, pd.PeriodDtype):
-        ordinals = pd.PeriodIndex(values).asi8
-        if pd.PeriodDtype(_frequency(dtype)) != dtype:
-            raise UnsupportedValueError(f"{what} has periods of {dtype.freq!r}; {USE_PICKLE}")
-        return {name: xr.Variable((dim,), ordinals)}, {"kind": "period", "freq": _frequency(dtype)}
-    if isinstance(dtype, pd.IntervalDtype):
-        interval: Any = values
-        ends: Recipe = {}
-        variables = {}
-        for end in ("left", "right"):
-            array = getattr(interval, end).array
-            parts, ends[end] = encode_array(array, f"{name}.{end}", dim, what, layout=layout)
-            variables |= parts
-        return variables, {"kind": "interval", "closed": interval.closed, **ends}
-    if dtype.name in _masked_dtypes():
-        return _encode_masked(values, name, dim)
-    raise UnsupportedValueError(
-        f"{what} has dtype {dtype} ({type(values).__qualname__}), which is not kept exactly; "
-        "convert it to an ordinary dtype (a sparse column by .sparse.to_dense()), "
-        f"{USE_PICKLE}"
-    )
-
-
-def _frequency(dtype: pd.PeriodDtype) -> str:
-    return dtype.name.removeprefix("period[").removesuffix("]")
-
-
-def _masked_dtypes() -> frozenset[str]:
-    integers = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-    return frozenset({*integers, "Float32", "Float64", "boolean"})
-
-
-def _encode_masked(values: Any, name: str, dim: str) -> Encoded:
-    missing = np.asarray(values.isna())
-    numpy_dtype = np.dtype(values.dtype.numpy_dtype)
-    fill = numpy_dtype.type(0)
-    data = values.to_numpy(dtype=numpy_dtype, na_value=fill)
-    variables = {name: xr.Variable((dim,), data)}
-    if missing.any():
-        variables[f"{name}.mask"] = xr.Variable((dim,), missing)
-    return variables, {"kind": "masked", "dtype": values.dtype.name}
-
-
-def _encode_string_dtype(
-    values: ExtensionArray,
-    dtype: pd.StringDtype,
-    name: str,
-    dim: str,
-    what: str,
-    layout: strings.Layout,
-) -> Encoded:
-    missing = "NA" if dtype.na_value is pd.NA else "nan"
-    try:
-        text = _chunked(pa.array(values))
-    except UnicodeEncodeError as error:
-        raise UnsupportedValueError(f"{what} has text that is not Unicode: {error}; {USE_PICKLE}") from error
-    mask = None
-    if text.null_count:
-        number = np.uint8(3 if missing == "NA" else 2)
-        mask = np.where(np.asarray(values.isna()), number, np.uint8(0))
-    variables, recipe = strings.encode_strings(text, mask, name, dim, layout)
-    return variables, {"kind": "string", "storage": dtype.storage, "missing": missing, **recipe}
-
-
-def _chunked(array: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
-
-
-def _encode_categorical(values: Any, name: str, dim: str, what: str, layout: strings.Layout) -> Encoded:
-    from zdb.formats.indexes import encode_index  # which needs this module for its values
-
+def _encode_categorical(values: Any, name: str, dim: str, what: str, layout: Layout) -> Encoded:
     variables = {name: xr.Variable((dim,), np.asarray(values.codes))}
     categories, stored = encode_index(
         values.categories, [f"{name}.categories"], f"{name}.category", f"the categories of {what}", layout
     )
     recipe = {"kind": "categorical", "ordered": bool(values.ordered), "categories": stored}
     return {**variables, **categories}, recipe
+
+
+def _encode_interval(values: Any, name: str, dim: str, what: str, layout: Layout) -> Encoded:
+    recipe: Recipe = {"kind": "interval", "closed": values.closed}
+    variables: Variables = {}
+    for end in ("left", "right"):
+        array = getattr(values, end).array
+        parts, recipe[end] = encode_array(array, f"{name}.{end}", dim, what, layout=layout)
+        variables |= parts
+    return variables, recipe
 
 
 def decode_array(
@@ -248,65 +160,16 @@ def decode_array(
         The rows to read.
     """
     name, kind = recipe["variable"], recipe["kind"]
-    match kind:
-        case "numpy" | "zoned":
-            return _decode_numpy(variables[name], recipe, rows)
-        case "object":
-            return strings.read_objects(variables, name, recipe, rows)
-        case "labels":
-            texts = rows.read(variables[name]).tolist()
-            objects = np.empty(len(texts), dtype=object)
-            objects[:] = [from_json(json.loads(text)) for text in texts]
-            return objects
-        case "string":
-            text, _ = strings.read_strings(variables, name, recipe, rows)
-            missing = pd.NA if recipe["missing"] == "NA" else np.nan
-            return _from_arrow(pd.StringDtype(recipe["storage"], na_value=missing), text)
-        case "categorical":
-            return pd.Categorical.from_codes(rows.read(variables[name]), dtype=_categories(variables, recipe))
-        case "masked":
-            values = rows.read(variables[name])
-            masked: Any = pd.api.types.pandas_dtype(recipe["dtype"])
-            mask = variables.get(f"{name}.mask")
-            missing_rows = np.zeros(values.shape, bool) if mask is None else rows.read(mask)
-            return masked.construct_array_type()(values, missing_rows)  # type: ignore[no-any-return]
-        case "arrow":
-            array_type = arrow.type_from_json(recipe)
-            return _from_arrow(pd.ArrowDtype(array_type), arrow.decode_arrow(variables, recipe, array_type, rows))
-        case "period":
-            ordinals = rows.read(variables[name])
-            periods: Any = pd.PeriodIndex
-            return cast("ExtensionArray", periods.from_ordinals(ordinals, freq=recipe["freq"]).array)
-        case "interval":
-            left = decode_array(variables, recipe["left"], rows)
-            right = decode_array(variables, recipe["right"], rows)
-            return pd.arrays.IntervalArray.from_arrays(left, right, closed=recipe["closed"])
-    raise UnsupportedValueError(f"unknown kind of column {kind!r}: written by a newer version of zdb?")
-
-
-def _decode_numpy(
-    variable: xr.Variable, recipe: Mapping[str, Any], rows: Rows
-) -> np.ndarray[Any, Any] | ExtensionArray:
-    dtype = np.dtype(recipe["dtype"])
-    values = rows.read(variable)
-    if dtype.kind in "mM":
-        values = np.ascontiguousarray(values).view(dtype.newbyteorder("="))
-    if not dtype.isnative:
-        values = values.astype(dtype)
-    if recipe["kind"] == "numpy":
-        return values
-    utc = pd.DatetimeIndex(values).tz_localize("UTC")
-    return utc.tz_convert(timezone_from_json(recipe["zone"])).array
-
-
-def _from_arrow(dtype: Any, array: pa.Array | pa.ChunkedArray) -> ExtensionArray:
-    made: ExtensionArray = dtype.__from_arrow__(array)
-    return made
+    if kind == "categorical":
+        return pd.Categorical.from_codes(rows.read(variables[name]), dtype=_categories(variables, recipe))
+    if kind == "interval":
+        left = decode_array(variables, recipe["left"], rows)
+        right = decode_array(variables, recipe["right"], rows)
+        return pd.arrays.IntervalArray.from_arrays(left, right, closed=recipe["closed"])
+    return decode_plain(variables, recipe, rows)
 
 
 def _categories(variables: Mapping[Any, xr.Variable], recipe: Mapping[str, Any]) -> pd.CategoricalDtype:
-    from zdb.formats.indexes import decode_index, index_length
-
     stored = recipe["categories"]
     everything = Rows.of(None, index_length(variables, stored))
     return pd.CategoricalDtype(decode_index(variables, stored, everything), ordered=recipe["ordered"])
@@ -322,3 +185,125 @@ def stored_length(variables: Mapping[Any, xr.Variable], recipe: Mapping[str, Any
     if name in variables:
         return int(variables[name].size)
     return int(variables[f"{name}.offsets"].size) - 1
+
+
+def index_names(index: pd.Index[Any], default: str = "index") -> list[Hashable]:
+    """Names for the variables of an index, one per level, also for those that have none."""
+    if isinstance(index, pd.MultiIndex):
+        return [f"level_{i}" if name is None else name for i, name in enumerate(index.names)]
+    return [default if index.name is None else index.name]
+
+
+def encode_index(
+    index: pd.Index[Any],
+    names: Sequence[str],
+    dim: str,
+    what: str = "the index",
+    layout: Layout = "auto",
+) -> Encoded:
+    """Turn an index into variables along `dim`.
+
+    Parameters
+    ----------
+    index : pandas.Index
+        Of any kind that pandas itself has.
+    names : sequence of str
+        Safe names of the variables: one for each level, one for an index of one level.
+    dim : str
+        Dimension of the rows.
+    what : str
+        What this is, for errors.
+    layout : {"auto", "bytes"}
+        How to store strings, see :mod:`zdb.formats.strings`.
+
+    Returns
+    -------
+    variables : dict of str to xarray.Variable
+        None for a RangeIndex.
+    recipe : dict
+        JSON by which `decode_index` restores the index.
+
+    Raises
+    ------
+    UnsupportedValueError
+        The index would not come back exactly.
+    """
+    if type(index) not in KNOWN:
+        raise UnsupportedValueError(
+            f"{what} is a {type(index).__module__}.{type(index).__qualname__}, not one of pandas' "
+            f"own indexes; convert it, {USE_PICKLE}"
+        )
+    recipe: Recipe = {"names": [to_json(name) for name in index.names]}
+    if isinstance(index, pd.RangeIndex):
+        return {}, {"kind": "range", **recipe, "range": [index.start, index.stop, index.step]}
+    if isinstance(index, pd.MultiIndex):
+        return _encode_levels(index, names, dim, what, layout, recipe)
+    variables, values = encode_array(index.array, names[0], dim, what, layout=layout, labels=True)
+    recipe = {"kind": "values", **recipe, "values": values}
+    frequency = getattr(index, "freq", None)
+    if frequency is not None and not isinstance(index, pd.PeriodIndex):
+        if to_offset(frequency.freqstr) != frequency:
+            raise UnsupportedValueError(
+                f"{what} has the frequency {frequency!r}, which its name {frequency.freqstr!r} "
+                f"does not describe; drop it by index.freq = None, {USE_PICKLE}"
+            )
+        recipe["frequency"] = frequency.freqstr
+    return variables, recipe
+
+
+def _encode_levels(
+    index: pd.MultiIndex,
+    names: Sequence[str],
+    dim: str,
+    what: str,
+    layout: Layout,
+    recipe: Recipe,
+) -> Encoded:
+    variables: Variables = {}
+    levels = []
+    for name, level, codes in zip(names, index.levels, index.codes, strict=True):
+        variables[name] = xr.Variable((dim,), np.asarray(codes))
+        parts, stored = encode_index(level, [f"{name}.labels"], f"{name}.label", f"a level of {what}", layout)
+        variables |= parts
+        levels.append({"variable": name, "labels": stored})
+    return variables, {"kind": "levels", **recipe, "levels": levels}
+
+
+def decode_index(variables: Mapping[Any, xr.Variable], recipe: Mapping[str, Any], rows: Rows) -> pd.Index[Any]:
+    """Read rows of an index that `encode_index` made."""
+    names = [from_json(name) for name in recipe["names"]]
+    if recipe["kind"] == "range":
+        start, stop, step = recipe["range"]
+        return _decode_range(pd.RangeIndex(start, stop, step, name=names[0]), rows)
+    if recipe["kind"] == "levels":
+        levels: list[Any] = []
+        codes: list[Any] = []
+        for level in recipe["levels"]:
+            everything = Rows.of(None, index_length(variables, level["labels"]))
+            levels.append(decode_index(variables, level["labels"], everything))
+            codes.append(rows.read(variables[level["variable"]]))
+        return pd.MultiIndex(levels=levels, codes=codes, names=names, verify_integrity=False)
+    array = decode_array(variables, recipe["values"], rows)
+    index: pd.Index[Any] = pd.Index(array, dtype=array.dtype, name=names[0])
+    if "frequency" in recipe and rows.step is not None:
+        index.freq = to_offset(recipe["frequency"]) * rows.step  # type: ignore[attr-defined]
+    return index
+
+
+def _decode_range(whole: pd.RangeIndex, rows: Rows) -> pd.Index[Any]:
+    window = whole[rows.start : rows.stop]
+    if rows.positions is None:
+        return window
+    if rows.step is None:
+        return window.take(rows.positions)
+    first = 0 if rows.step > 0 else len(window) - 1
+    return window[first :: rows.step]
+
+
+def index_length(variables: Mapping[Any, xr.Variable], recipe: Mapping[str, Any]) -> int:
+    """Number of rows of a stored index."""
+    if recipe["kind"] == "range":
+        return len(range(*recipe["range"]))
+    if recipe["kind"] == "levels":
+        return int(variables[recipe["levels"][0]["variable"]].size)
+    return stored_length(variables, recipe["values"])

@@ -11,7 +11,7 @@ import dask.dataframe as dd
 import numpy as np
 
 from zdb.formats import frames
-from zdb.formats.indexes import decode_index
+from zdb.formats.columns import decode_index
 from zdb.formats.labels import from_json
 from zdb.formats.rows import Rows
 

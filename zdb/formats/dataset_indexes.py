@@ -10,7 +10,7 @@ import xarray as xr
 from xarray.indexes import PandasIndex, PandasMultiIndex
 
 from zdb.errors import UnsupportedValueError
-from zdb.formats import columns, indexes
+from zdb.formats import columns
 from zdb.formats.names import safe_names
 from zdb.formats.rows import Rows
 from zdb.formats.variables import decode_variables, encode_variables
@@ -65,7 +65,7 @@ def encode_index(index: xr.Index, names: Mapping[Hashable, str], dim: str, taken
         what = f"the index of {name!r}"
 
         def encode(base: str) -> tuple[Variables, Recipe]:
-            return indexes.encode_index(labels, [base], dim, what)
+            return columns.encode_index(labels, [base], dim, what)
 
         variables, recipe["pandas"] = _encode_uniquely(encode, stored_name, taken)
         return variables, recipe
@@ -147,7 +147,7 @@ def _encode_multi_index(
     def encode(base: str) -> tuple[Variables, Recipe]:
         prefix = "" if base == names[index.dim] else f"{base}."
         own = [prefix + level_name for level_name in level_names]
-        return indexes.encode_index(labels, own, dim, f"the index of {index.dim!r}")
+        return columns.encode_index(labels, own, dim, f"the index of {index.dim!r}")
 
     variables, pandas = _encode_uniquely(encode, names[index.dim], taken, set(level_names))
     dtypes = [_describe(index.level_coords_dtype[level]) for level in labels.names]
@@ -201,8 +201,8 @@ def _has_missing(labels: pd.Index[Any]) -> bool:
 
 
 def _read(variables: Mapping[Any, xr.Variable], recipe: Mapping[str, Any]) -> pd.Index[Any]:
-    rows = Rows.of(None, indexes.index_length(variables, recipe))
-    return indexes.decode_index(variables, recipe, rows)
+    rows = Rows.of(None, columns.index_length(variables, recipe))
+    return columns.decode_index(variables, recipe, rows)
 
 
 def _describe(dtype: Any) -> str | None:

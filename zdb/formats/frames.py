@@ -11,14 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from zdb.errors import SelectionError
-from zdb.formats.columns import column_names, decode_array, encode_array
-from zdb.formats.indexes import (
-    decode_index,
-    encode_index,
-    index_from_json,
-    index_names,
-    index_to_json,
-)
+from zdb.formats.columns import column_names, decode_array, decode_index, encode_array, encode_index, index_names
+from zdb.formats.index_json import index_from_json, index_to_json
 from zdb.formats.labels import from_json, json_exactly, to_json
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from zdb.errors import UnsupportedValueError
 from zdb.formats import arrow, frames
-from zdb.formats.columns import column_names
+from zdb.formats.columns import column_names, decode_index
 from zdb.formats.frames import ROW, Parts
-from zdb.formats.indexes import decode_index
 from zdb.formats.labels import USE_PICKLE
 from zdb.formats.registry import Format, Selection
 from zdb.formats.rows import Rows
