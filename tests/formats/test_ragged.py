@@ -108,6 +108,20 @@ def test_a_slice_reads_its_window_only() -> None:
     assert elements_read(node) == 110 + 100
 
 
+@pytest.mark.parametrize("rows", [0, 1, 65_535, 65_536, 65_537, 200_000])
+def test_rows_in_the_middle_are_found_without_reading_all_sizes_before(rows: int) -> None:
+    sizes = np.arange(rows) % 3
+    ragged = Ragged(np.arange(sizes.sum()), sizes)
+    node = store(RAGGED.encode(ragged))
+    for start in {0, rows // 2, max(0, rows - 5), rows}:
+        before = elements_read(node)
+        part = RAGGED.select(node, Selection(rows=slice(start, start + 5)))
+        assert part == ragged[start : start + 5]
+        assert elements_read(node) - before <= 65_536 + 5 + 15
+    picked = np.array([rows - 1, 0, rows // 2] if rows else [], dtype=int)
+    assert RAGGED.select(node, Selection(rows=picked)) == ragged[picked]
+
+
 def test_it_is_a_contiguous_ragged_array_of_cf() -> None:
     dataset = xr.decode_cf(RAGGED.encode([np.array(["2020", "NaT"], dtype="M8[s]"), np.array([], "M8[s]")]))
     assert dataset["row_size"].attrs["sample_dimension"] == "value"

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["VALUE", "Window", "read_window", "row_size_variable"]
 
 VALUE = "value"
+# Every so many rows the position of the first value is kept, so that rows in the middle are found without adding up the
+# sizes of all before them.
+BLOCK = 2**16
+# Sizes of no more bytes than this are read at once anyway.
+ONE_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,17 @@ class Window:
 
 def row_size_variable(row_size: np.ndarray[Any, Any], values_dim: str) -> xr.Variable:
     """Sizes of rows as the smallest unsigned integers, with the CF attribute of ragged arrays."""
-    smallest = np.min_scalar_type(int(row_size.max(initial=0)))
-    attrs = {"long_name": "number of values in each row", "sample_dimension": values_dim}
-    return xr.Variable((ROW,), row_size.astype(smallest), attrs)
+    sizes = row_size.astype(np.min_scalar_type(int(row_size.max(initial=0))))
+    attrs: dict[str, Any] = {"long_name": "number of values in each row", "sample_dimension": values_dim}
+    if sizes.size >= BLOCK:
+        ends = np.cumsum(sizes, dtype=np.int64)[BLOCK - 1 :: BLOCK]
+        attrs |= {"block_size": BLOCK, "block_starts": [0, *ends.tolist()]}
+    encoding = {"chunks": (BLOCK,)} if sizes.nbytes > ONE_CHUNK else {}
+    return xr.Variable((ROW,), sizes, attrs, encoding)
 
 
 def read_window(row_size: xr.Variable, rows: slice | Sequence[int] | None) -> Window:
-    """Find the values of some rows, reading no sizes after the last of them.
+    """Find the values of some rows, reading no more sizes than those between the first and the last, and a block.
 
     Raises
     ------
@@ -54,9 +63,10 @@ def read_window(row_size: xr.Variable, rows: slice | Sequence[int] | None) -> Wi
         `rows` is out of bounds.
     """
     chosen = Rows.of(rows, row_size.size)
-    sizes = np.asarray(row_size[: chosen.stop].values)
-    first = int(sizes[: chosen.start].sum(dtype=np.int64))
-    sizes = sizes[chosen.start :].astype(np.int64)
+    block, before = divmod(chosen.start, row_size.attrs.get("block_size", row_size.size + 1))
+    sizes = np.asarray(row_size[chosen.start - before : chosen.stop].values)
+    first = row_size.attrs.get("block_starts", [0])[block] + int(sizes[:before].sum(dtype=np.int64))
+    sizes = sizes[before:].astype(np.int64)
     last = first + int(sizes.sum())
     if chosen.positions is None:
         return Window(chosen, sizes, Rows(first, last))
