@@ -109,7 +109,7 @@ class StoredArray(BackendArray):
         self.source = source
         self.node = node
         self.shape = node.shape
-        self.dtype = ArrayV3Metadata.from_dict(node.metadata).dtype.to_native_dtype()
+        self.dtype: Any = np.dtypes.StringDType() if node.dtype == "string" else np.dtype(node.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_array"}

@@ -10,6 +10,7 @@ from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, VALUE, Node, dump
 from zdb.errors import (
     InvalidKeyError,
     KeyConflictError,
+    UnsupportedValueError,
     UnsupportedVersionError,
     WriteError,
     ZdbError,
@@ -247,13 +248,15 @@ class PlainEngine:
         with Spool(self.nodes) as spool:
             try:
                 sizes = dask.base.compute(*partitioned.parts(spool.write))  # type: ignore[no-untyped-call]
+                encoded = partitioned.finish(sizes, spool.read)
+            except UnsupportedValueError as error:
+                raise UnsupportedValueError(f"{path}: {error}") from error
             except ZdbError:
                 raise
             except Exception as error:
                 raise WriteError(
                     f"{path}: computing a part failed, the key is as it was before: {type(error).__name__}: {error}"
                 ) from error
-            encoded = partitioned.finish(sizes, spool.read)
             self.publish(path, encoded, generation, seal, previous, options)
 
     def open_plain(self, node: Node) -> Any:
