@@ -99,7 +99,7 @@ def resolve(target: str) -> str:
 
 def room(module: str) -> str:
     """The name below zdb in which a module lies; "" for zdb itself."""
-    name = (module.split(".") + [""])[1]
+    name = [*module.split("."), ""][1]
     return "cli" if name.startswith("cli_") else name
 
 

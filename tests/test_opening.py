@@ -265,7 +265,7 @@ def test_a_database_of_a_newer_version(tmp_path, mode):
     document["attributes"]["zdb_version"] = 2
     path.write_text(json.dumps(document))
     before = files(tmp_path)
-    with pytest.raises(UnsupportedVersionError, match="format version 2; this zdb reads up to 1. Update zdb"):
+    with pytest.raises(UnsupportedVersionError, match=r"format version 2; this zdb reads up to 1\. Update zdb"):
         zdb.open(tmp_path / "db", mode)
     with pytest.raises(UnsupportedVersionError):
         zdb.adopt(tmp_path / "db")

@@ -1,4 +1,4 @@
-"""Lazy reading: every way to index gives what numpy gives, and a chunk that is lost or damaged is an error that names it."""
+"""Lazy reading: every way to index gives what numpy gives, and a lost or damaged chunk is an error that names it."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_folder_or_prefix_is_no_object(nodes):
 
 def test_many_objects_in_their_order(nodes):
     fill(nodes, *(f"k{i}/zarr.json" for i in range(100)))
-    wanted = [f"k{i}/zarr.json" for i in reversed(range(0, 110))]
+    wanted = [f"k{i}/zarr.json" for i in reversed(range(110))]
     found = nodes.get_many(wanted)
     assert found == [path.encode() if int(path[1:-10]) < 100 else None for path in wanted]
     assert nodes.missing(wanted) == [path for path in wanted if int(path[1:-10]) >= 100]

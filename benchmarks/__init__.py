@@ -1,0 +1,1 @@
+"""Benchmarks of zdb against its peers: ``python -m benchmarks``."""
