@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.errors import StorageError, WriteError
+from zdb.errors import StaleValueError, StorageError, WriteError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,12 @@ def test_a_reader_during_replaces_sees_whole_versions(shared_place: Place, kind:
     seen = set()
     last = 0
     while writer.is_alive():
-        found = db["k"].load() if kind == "dataset" else db["k"]
+        try:
+            found = db["k"].load() if kind == "dataset" else db["k"]
+        except StaleValueError:
+            # A lazy value that was replaced twice before it was loaded says so.
+            assert kind == "dataset"
+            continue
         number = found.attrs["version"] if kind == "dataset" else int(found.flat[0])
         expected = version(number, kind)
         if kind == "dataset":
@@ -78,7 +83,7 @@ def test_a_reader_during_replaces_sees_whole_versions(shared_place: Place, kind:
         seen.add(number)
     writer.join()
     assert writer.exitcode == 0
-    assert len(seen) > 5
+    assert len(seen) > 3
     np.testing.assert_array_equal(zdb.open(db.url, "r", shared_place.options)["k"], version(REPLACES, kind))
 
 
