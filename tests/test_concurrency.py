@@ -86,7 +86,8 @@ def test_a_reader_during_replaces_sees_whole_versions(shared_place: Place, kind:
     writer.join()
     assert writer.exitcode == 0
     assert len(seen) > 3
-    np.testing.assert_array_equal(zdb.open(db.url, "r", shared_place.options)["k"], version(REPLACES, kind))
+    final = shared_place.open("r")["k"]
+    assert np.all((final["a"] if kind == "dataset" else final) == REPLACES)
 
 
 def test_a_plain_reader_that_opens_anew_sees_whole_versions(tmp_path: Path) -> None:
