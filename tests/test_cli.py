@@ -1,0 +1,112 @@
+"""The command: what scripts rely on — exit codes, JSON, files in and out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import zdb
+from zdb.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Place
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    db = zdb.open(tmp_path / "x.zdb")
+    db["params"] = {"dt": 0.025}
+    db["soma/voltage"] = np.arange(12.0).reshape(3, 4)
+    db["rates"] = pd.DataFrame({"trial": [0, 1], "rate": [1.5, 2.0]})
+    return str(tmp_path / "x.zdb")
+
+
+def test_listing_as_text_and_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", url]) == 0
+    assert capsys.readouterr().out.split() == ["params", "rates", "soma/"]
+    assert main(["ls", url, "--recursive", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == ["params", "rates", "soma/voltage"]
+
+
+def test_info_as_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", url, "soma/voltage", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape"] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["info", "{url}", "nothing"], 3),
+        (["ls", "{url}/missing"], 3),
+        (["mv", "{url}", "params", "rates"], 5),
+        (["get", "{url}", "params", "{folder}/v.npy"], 1),
+    ],
+)
+def test_exit_codes(
+    url: str, arguments: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [argument.format(url=url, folder=tmp_path) for argument in arguments]
+    assert main(filled) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("zdb: error: ")
+    assert "Traceback" not in captured.err
+
+
+def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["nothing"])
+    assert ended.value.code == 2
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_files_in_and_out(url: str, tmp_path: Path) -> None:
+    assert main(["get", url, "soma/voltage", str(tmp_path / "v.npy")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.arange(12.0).reshape(3, 4))
+    assert main(["put", url, "copy", str(tmp_path / "v.npy")]) == 0
+    np.testing.assert_array_equal(zdb.open(url)["copy"], np.arange(12.0).reshape(3, 4))
+    for suffix, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
+        assert main(["get", url, "rates", str(tmp_path / f"r.{suffix}")]) == 0
+        pd.testing.assert_frame_equal(read(tmp_path / f"r.{suffix}"), zdb.open(url)["rates"])
+
+
+def test_removing_and_moving(url: str) -> None:
+    assert main(["mv", url, "soma", "cell"]) == 0
+    assert main(["rm", url, "params"]) == 0
+    assert zdb.open(url).keys(recursive=True) == ["cell/voltage", "rates"]
+
+
+@pytest.mark.s3
+def test_a_bucket(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    url = s3.url("cli.zdb")
+    zdb.open(url, storage_options=s3.options)["k"] = [1, 2]
+    assert main(["ls", url, "--storage-options", json.dumps(s3.options)]) == 0
+    assert capsys.readouterr().out == "k\n"
+
+
+def test_listing_imports_nothing_heavy(url: str) -> None:
+    code = (
+        "import sys; from zdb.cli import main; main(sys.argv[1:]); "
+        "print([m for m in ('xarray', 'dask', 'pandas', 'zarr', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "ls", url], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_secret_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["ls", str(tmp_path / "no.zdb"), "--storage-options", '{"secret": "hunter2"}'])
+    assert "hunter2" not in capsys.readouterr().err
+
+
+def test_place_is_used(shared_place: Place) -> None:
+    shared_place.open()["k"] = 1
+    options = json.dumps(shared_place.options)
+    assert main(["info", shared_place.url, "k", "--json", "--storage-options", options]) == 0
