@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import uuid
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from places import Place, new_place
 from services import S3Server, shared_seaweedfs
 
 import zdb
@@ -26,17 +25,6 @@ hypothesis.settings.load_profile("zdb")
 STORES = ["local", "memory", pytest.param("s3", marks=pytest.mark.s3)]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a database can lie, and what it takes to reach it; it can be sent to other processes."""
-
-    url: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def open(self, mode: Any = "a", **options: Any) -> zdb.Database:
-        return zdb.open(self.url, mode, self.options, **options)
-
-
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A SeaweedFS server, one for all workers of pytest-xdist."""
@@ -45,15 +33,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         folder = folder.parent
     with shared_seaweedfs(folder / "seaweedfs") as server:
         yield server
-
-
-def new_place(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """Return a place in which nothing lies."""
-    name = f"{uuid.uuid4().hex}.zdb"
-    if store == "s3":
-        server: S3Server = request.getfixturevalue("s3")
-        return Place(server.url(name), server.options)
-    return Place(f"memory://{name}" if store == "memory" else str(tmp_path / name))
 
 
 @pytest.fixture(params=STORES)

@@ -17,7 +17,7 @@ from zdb.cli import main
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Place
+    from places import Place
 
 
 @pytest.fixture

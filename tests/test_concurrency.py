@@ -24,7 +24,7 @@ from zdb.errors import StaleValueError, StorageError, WriteError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Place
+    from places import Place
 
 SPAWN = multiprocessing.get_context("spawn")
 REPLACES = 200
@@ -116,7 +116,7 @@ def kill_a_writer(place: Place, after: float) -> None:
 def test_a_killed_writer_leaves_a_whole_value(
     store: str, kills: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    from conftest import new_place
+    from places import new_place
 
     place = new_place(store, tmp_path, request)
     db = place.open()
@@ -156,7 +156,7 @@ def write_and_die(place: Place) -> None:
 
 
 def test_a_first_write_that_is_killed_leaves_no_key(tmp_path: Path) -> None:
-    from conftest import Place
+    from places import Place
 
     db = zdb.open(tmp_path / "x.zdb")
     writer = SPAWN.Process(target=write_and_die, args=(Place(str(tmp_path / "x.zdb")),))
@@ -186,7 +186,7 @@ def test_lazy_values_can_be_assigned_to_their_own_key(place: Place) -> None:
 @pytest.mark.parametrize("store", ["local", "s3"])
 def test_workers_of_other_processes_read_and_write(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     import distributed
-    from conftest import new_place
+    from places import new_place
 
     db = new_place(store, tmp_path, request).open()
     db["a"] = da.arange(1000, chunks=100)

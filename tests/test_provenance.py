@@ -253,12 +253,14 @@ class TestProgram:
         assert git.running_script() is None
 
     def test_a_long_command_line_is_cut(self, monkeypatch):
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", "run.py", raising=False)
         monkeypatch.setattr(sys, "argv", ["x", *["file.csv"] * 1000])
         program = capture().attributes["zdb_program"]
         assert len(program) == process.LONGEST_PROGRAM
         assert program.endswith("…")
 
     def test_bytes_that_are_no_text_are_escaped(self, monkeypatch):
+        monkeypatch.setattr(sys.modules["__main__"], "__file__", "run.py", raising=False)
         monkeypatch.setattr(sys, "argv", ["x", "caf\udce9"])
         assert capture().attributes["zdb_program"].endswith(r"caf\udce9'")
 

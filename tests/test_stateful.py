@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Place
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from places import Place
 
 import zdb
 from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
@@ -201,7 +201,7 @@ class Mapping(RuleBasedStateMachine):
     [("local", 40, 30), ("memory", 25, 30), pytest.param("s3", 6, 15, marks=pytest.mark.s3)],
 )
 def test_the_mapping(store: str, examples: int, steps: int, tmp_path: Any, request: pytest.FixtureRequest) -> None:
-    from conftest import new_place
+    from places import new_place
 
     class Machine(Mapping):
         place = new_place(store, tmp_path, request)
