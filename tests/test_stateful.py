@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from places import Place
 
-import zdb
 from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -210,29 +209,3 @@ def test_the_mapping(store: str, examples: int, steps: int, tmp_path: Any, reque
         max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(Machine, settings=limits)
-
-
-def test_the_model_is_not_trusted_blindly() -> None:
-    """A defect that is put in on purpose is found."""
-
-    class Forgetful(zdb.Database):
-        def __delitem__(self, key: Any) -> None:
-            """Delete nothing."""
-
-    class Machine(Mapping):
-        place = Place(f"memory://{uuid.uuid4().hex}")
-
-        @initialize()
-        def start(self) -> None:
-            super().start()
-            self.db.__class__ = Forgetful
-
-        @rule()
-        def open_again(self) -> None:
-            """Keep the defect."""
-
-    limits = settings(
-        max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False, database=None
-    )
-    with pytest.raises((AssertionError, KeyError)):
-        run_state_machine_as_test(Machine, settings=limits)
