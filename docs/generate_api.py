@@ -50,7 +50,9 @@ def _describe(name: str, member: Any) -> list[str]:
 def _methods(cls: type) -> list[tuple[str, Any]]:
     return [
         (name, method)
-        for name, method in vars(cls).items()
+        for base in cls.__mro__
+        if base.__module__.startswith("zdb.")
+        for name, method in vars(base).items()
         if not name.startswith("_") and (inspect.isfunction(method) or isinstance(method, classmethod))
     ]
 

@@ -21,7 +21,7 @@ import pytest
 
 import zdb
 from zdb.cli import main
-from zdb.cli_options import build_parser
+from zdb.cli.main import build_parser
 
 ROOT = Path(zdb.__file__).parents[1]
 PAGE = ROOT / "docs" / "cli.md"

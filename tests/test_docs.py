@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from zdb.formats import registry
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -21,6 +23,8 @@ def examples() -> list[object]:
 @pytest.mark.parametrize("page", examples())
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Formats that examples register are not left to the tests that follow.
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     # Examples define classes in ``__main__``, as a script does.
     namespace = vars(sys.modules["__main__"]).copy()
     namespace["__name__"] = "__main__"

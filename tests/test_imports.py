@@ -21,7 +21,9 @@ FLOORS = [
     {"cli"},
     {"opening"},
     {"database"},
-    {"display", "compute", "parallel", "maintenance", "transfer", "write", "info"},
+    {"display", "compute", "parallel", "maintenance", "transfer", "find", "shared"},
+    {"handle"},
+    {"write", "info"},
     {"formats", "engine"},
     {"provenance", "locks", "catalog", "keys"},
     {"environment", "process", "git", "redact"},
@@ -99,8 +101,7 @@ def resolve(target: str) -> str:
 
 def room(module: str) -> str:
     """The name below zdb in which a module lies; "" for zdb itself."""
-    name = [*module.split("."), ""][1]
-    return "cli" if name.startswith("cli_") else name
+    return [*module.split("."), ""][1]
 
 
 def floor(module: str) -> int | None:

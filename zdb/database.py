@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, KeysView, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from zdb.engine.node import VALUE, Node
-from zdb.errors import (
-    CorruptChunkError,
-    KeyConflictError,
-    KeyExistsError,
-    KeyNotFoundError,
-    PickleRefusedError,
-    StaleValueError,
-    UnsupportedVersionError,
-)
+from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
 from zdb.formats import registry
-from zdb.formats.objects import decode_attributes
+from zdb.handle import Handle
 from zdb.info import Info
-from zdb.keys import Key, join, normalize, split
+from zdb.keys import Key
 from zdb.provenance import Provenance
 from zdb.write import WriteRequest, write
 
@@ -27,15 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from zdb.display import Tree
-    from zdb.engine.plain import PlainEngine
 
 __all__ = ["Database"]
 
-# A value that is replaced while it is read is read again.
-READ_ATTEMPTS = 10
 
-
-class Database(MutableMapping[Key, Any]):
+class Database(Handle, MutableMapping[Key, Any]):
     """A database of values and sub-databases, made by :func:`zdb.open`.
 
     Keys are names, or names joined by ``/`` (a tuple of names means the same). Assigning a value replaces the old
@@ -48,20 +34,6 @@ class Database(MutableMapping[Key, Any]):
     mode : str
         "r", "r+", "a" or "w-", as given to :func:`zdb.open`.
     """
-
-    def __init__(self, engine: PlainEngine, path: str = "", mode: str = "a", *, allow_pickle: bool = False) -> None:
-        self._engine = engine
-        self._path = path
-        self._allow_pickle = allow_pickle
-        self.mode = mode
-
-    @property
-    def url(self) -> str:
-        return join(self._engine.nodes.url, self._path) if self._path else self._engine.nodes.url
-
-    @property
-    def read_only(self) -> bool:
-        return self._engine.nodes.read_only
 
     # Reading
 
@@ -101,40 +73,6 @@ class Database(MutableMapping[Key, Any]):
             return self._read(key, registry.Selection(columns, rows, isel, sel))
         except KeyNotFoundError:
             return default
-
-    def _read(self, key: Key, selection: registry.Selection) -> Any:
-        path = self._at(key)
-        for _ in range(READ_ATTEMPTS - 1):
-            try:
-                return self._decode(self._require(path), selection)
-            except StaleValueError:
-                continue
-        return self._decode(self._require(path), selection)
-
-    def _decode(self, node: Node, selection: registry.Selection) -> Any:
-        if node.kind != VALUE:
-            if self._engine.is_database(node):
-                return self._sub(node.path)
-            return self._engine.open_plain(node)
-        if node.format == "json" and not selection:
-            try:
-                return decode_attributes(node.attributes)
-            except CorruptChunkError as error:
-                raise CorruptChunkError(f"{node.path}: {error}") from error
-        chosen = registry.by_name(node.format)
-        stored_version = int(node.attributes.get("zdb_format_version", 1))
-        if stored_version > chosen.version:
-            raise UnsupportedVersionError(
-                f"{node.path}: written by version {stored_version} of format {node.format!r}; version {chosen.version} "
-                "is installed. Update the package that provides it, or use db.dataset(key)"
-            )
-        if chosen.executes_code and not self._allow_pickle:
-            raise PickleRefusedError(
-                f"{node.path}: reading a value of format {node.format!r} can run code that it brings along. If you "
-                "trust who wrote it, open the database with allow_pickle=True"
-            )
-        opened = self._engine.open_value(node)
-        return chosen.select(opened, selection) if selection else chosen.decode(opened)
 
     def dataset(self, key: Key) -> Any:
         """Open the stored Dataset of a value, as plain ``xr.open_zarr`` sees it; works for every format."""
@@ -314,41 +252,6 @@ class Database(MutableMapping[Key, Any]):
         """
         self._engine.nodes.require_writable()
         self._engine.consolidate()
-
-    def _before_writing(self) -> None:
-        self._engine.nodes.require_writable()
-        self._engine.unconsolidate()
-
-    # Plumbing
-
-    def _at(self, key: object) -> str:
-        return join(self._path, normalize(key))
-
-    def _relative(self, path: str) -> str:
-        return path[len(self._path) + 1 :] if self._path else path
-
-    def _sub(self, path: str) -> Database:
-        return Database(self._engine, path, self.mode, allow_pickle=self._allow_pickle)
-
-    def _require(self, path: str) -> Node:
-        node = self._engine.node(path)
-        if node is None:
-            raise self._not_found(path)
-        return node
-
-    def _not_found(self, path: str) -> KeyNotFoundError:
-        parent, name = split(path)
-        near = difflib.get_close_matches(name, self._engine.names(parent), n=1)
-        hint = f"; did you mean {self._relative(join(parent, near[0]))!r}?" if near else ""
-        return KeyNotFoundError(f"{self._relative(path)!r} is not in {self.url}{hint}")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Database):
-            return NotImplemented
-        return self.url == other.url
-
-    def __hash__(self) -> int:
-        return hash(self.url)
 
     def __repr__(self) -> str:
         return str(self.tree(depth=2, lines=40))

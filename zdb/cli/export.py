@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zdb.cli_listing import list_keys
-from zdb.cli_load import KIND_OF_SUFFIX
+from zdb.cli.listing import list_keys
+from zdb.cli.load import KIND_OF_SUFFIX
 from zdb.errors import KeyExistsError, UnsupportedValueError
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def _group_of(value: Any) -> str:
 
 
 def _write(key: str, value: Any, group: str, kind: str, path: Path) -> None:
-    from zdb import cli_writers
+    from zdb.cli import writers
 
     try:
-        cli_writers.write(value, group, kind, path)
+        writers.write(value, group, kind, path)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UnsupportedValueError(f"{key}: cannot be written as .{kind}: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from zdb.cli_load import require_netcdf
+from zdb.cli.load import require_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,91 @@
+"""What the modules of commands have in common: how one is added, what it returns, and the options of all."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import zdb
+from zdb.cli.arguments import storage_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zdb import Database
+
+__all__ = ["Commands", "Result", "common_options", "open_database"]
+
+
+class Result(NamedTuple):
+    """What a command prints: `text` for people, `document` for ``--json``, and how it ends."""
+
+    text: str
+    document: Any
+    exit_code: int = 0
+
+
+class Commands:
+    """The commands of one level: those of ``zdb``, or those of a group such as ``zdb import``."""
+
+    def __init__(self, parsers: Any, common: argparse.ArgumentParser) -> None:
+        self._parsers = parsers
+        self._common = common
+
+    def add(
+        self, name: str, summary: str, run: Callable[[argparse.Namespace], Result | None], *positionals: str
+    ) -> argparse.ArgumentParser:
+        """Add a command.
+
+        Parameters
+        ----------
+        name, summary : str
+        run : callable
+            Gets the parsed options; returns what is printed, None if it printed itself.
+        *positionals : str
+            Names of the arguments, see ``POSITIONALS``; in brackets if they may be left out.
+        """
+        made: argparse.ArgumentParser = self._parsers.add_parser(
+            name, help=summary, description=summary, parents=[self._common]
+        )
+        made.set_defaults(run=run)
+        for argument in positionals:
+            bare = argument.strip("[]")
+            nargs = "?" if bare != argument else None
+            made.add_argument(bare, metavar=bare.upper(), nargs=nargs, help=POSITIONALS[bare])
+        return made
+
+    def group(self, name: str, summary: str, title: str, metavar: str) -> Commands:
+        """Add a group of commands, which follow its name."""
+        made = self._parsers.add_parser(name, help=summary, description=summary)
+        return Commands(made.add_subparsers(title=title, metavar=metavar, required=True), self._common)
+
+
+def open_database(options: argparse.Namespace, mode: Any) -> Database:
+    """Open the database that the command line names."""
+    return zdb.open(options.url, mode, options.storage_options, allow_pickle=options.allow_pickle)
+
+
+def common_options() -> argparse.ArgumentParser:
+    """Options that may stand before and after the name of the command."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("options of all commands")
+    group.add_argument(
+        "--storage-options",
+        type=storage_options,
+        metavar="JSON",
+        help="options of the fsspec file system, as a JSON object or @FILE; never printed or recorded",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON document, for programs")
+    group.add_argument("--allow-pickle", action="store_true", help="read pickles, which can run code")
+    group.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return common
+
+
+POSITIONALS = {
+    "url": "a local folder, a .zip file, or a URL such as s3://bucket/results.zdb",
+    "key": "key of a value or sub-database, such as soma/voltage",
+    "file": "a file, or '-' for standard input or output",
+    "old": "the key as it is",
+    "new": "the key as it shall be",
+    "folder": "folder with the results of simulations",
+}

@@ -1,0 +1,59 @@
+"""Commands that bring files in and out: get, put."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zdb.cli.arguments import column_list, json_object, row_slice
+from zdb.cli.commands import Result, open_database
+
+if TYPE_CHECKING:
+    import argparse
+
+    from zdb.cli.commands import Commands
+
+__all__ = ["add_commands"]
+
+GET_KINDS = ("npy", "csv", "parquet", "nc", "json")
+PUT_KINDS = (*GET_KINDS, "file")
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    get = commands.add("get", "Write a value, or a part of it, to a file.", _get, "url", "key", "file")
+    get.add_argument("--columns", type=column_list, metavar="A,B", help="only these columns or variables")
+    get.add_argument("--rows", type=row_slice, metavar="START:STOP", help="only these rows, counted from 0")
+    get.add_argument("--as", dest="kind", choices=GET_KINDS, help="kind of file, instead of the one by its suffix")
+    get.add_argument("--force", "-f", action="store_true", help="replace the file if it exists")
+    put = commands.add("put", "Write a file or a folder to a key.", _put, "url", "key", "file")
+    put.add_argument("--as", dest="kind", choices=PUT_KINDS, help="kind of file; 'file' keeps the file as it is")
+    put.add_argument("--format", metavar="NAME", help="format of zdb, instead of the one for the type of the value")
+    put.add_argument("--attrs", type=json_object, metavar="JSON", help="remarks to keep with the value")
+    put.add_argument("--no-overwrite", action="store_true", help="fail if there is a value at the key")
+
+
+def _get(options: argparse.Namespace) -> Result | None:
+    from zdb.cli.export import Part, export
+
+    db = open_database(options, "r")
+    part = Part(options.columns, options.rows)
+    written = export(db, options.key, options.file, kind=options.kind, part=part, force=options.force)
+    if options.file == "-":
+        return None
+    return Result("", {"key": options.key, "file": options.file, "bytes": written})
+
+
+def _put(options: argparse.Namespace) -> Result:
+    from zdb.cli.load import load
+
+    kind = "file" if options.format == "file" else options.kind
+    with load(options.file, kind) as value:
+        db = open_database(options, "a")
+        db.set(
+            options.key,
+            value,
+            format=options.format,
+            overwrite=not options.no_overwrite,
+            attrs=options.attrs,
+        )
+    return Result("", db.info(options.key).to_dict())

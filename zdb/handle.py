@@ -1,0 +1,122 @@
+"""Where a database lies, and how what is at a key is found: the base of all that a database can do."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Self
+
+from zdb.engine.node import VALUE, Node
+from zdb.errors import (
+    CorruptChunkError,
+    KeyNotFoundError,
+    PickleRefusedError,
+    StaleValueError,
+    UnsupportedVersionError,
+)
+from zdb.formats import registry
+from zdb.formats.objects import decode_attributes
+from zdb.keys import join, normalize, split
+
+if TYPE_CHECKING:
+    from zdb.engine.plain import PlainEngine
+    from zdb.keys import Key
+
+__all__ = ["Handle"]
+
+# A value that is replaced while it is read is read again.
+READ_ATTEMPTS = 10
+
+
+class Handle:
+    """A place in a store at which a database lies.
+
+    :class:`zdb.Database` is made of this and of classes that each add one ability, so that one module says all of it.
+
+    Attributes
+    ----------
+    url : str
+        Where the database lies, without credentials.
+    mode : str
+        "r", "r+", "a" or "w-", as given to :func:`zdb.open`.
+    """
+
+    def __init__(self, engine: PlainEngine, path: str = "", mode: str = "a", *, allow_pickle: bool = False) -> None:
+        self._engine = engine
+        self._path = path
+        self._allow_pickle = allow_pickle
+        self.mode = mode
+
+    @property
+    def url(self) -> str:
+        return join(self._engine.nodes.url, self._path) if self._path else self._engine.nodes.url
+
+    @property
+    def read_only(self) -> bool:
+        return self._engine.nodes.read_only
+
+    def _read(self, key: Key, selection: registry.Selection) -> Any:
+        path = self._at(key)
+        for _ in range(READ_ATTEMPTS - 1):
+            try:
+                return self._decode(self._require(path), selection)
+            except StaleValueError:
+                continue
+        return self._decode(self._require(path), selection)
+
+    def _decode(self, node: Node, selection: registry.Selection) -> Any:
+        if node.kind != VALUE:
+            if self._engine.is_database(node):
+                return self._sub(node.path)
+            return self._engine.open_plain(node)
+        if node.format == "json" and not selection:
+            try:
+                return decode_attributes(node.attributes)
+            except CorruptChunkError as error:
+                raise CorruptChunkError(f"{node.path}: {error}") from error
+        chosen = registry.by_name(node.format)
+        stored_version = int(node.attributes.get("zdb_format_version", 1))
+        if stored_version > chosen.version:
+            raise UnsupportedVersionError(
+                f"{node.path}: written by version {stored_version} of format {node.format!r}; version {chosen.version} "
+                "is installed. Update the package that provides it, or use db.dataset(key)"
+            )
+        if chosen.executes_code and not self._allow_pickle:
+            raise PickleRefusedError(
+                f"{node.path}: reading a value of format {node.format!r} can run code that it brings along. If you "
+                "trust who wrote it, open the database with allow_pickle=True"
+            )
+        opened = self._engine.open_value(node)
+        return chosen.select(opened, selection) if selection else chosen.decode(opened)
+
+    def _before_writing(self) -> None:
+        self._engine.nodes.require_writable()
+        self._engine.unconsolidate()
+
+    def _at(self, key: object) -> str:
+        return join(self._path, normalize(key))
+
+    def _relative(self, path: str) -> str:
+        return path[len(self._path) + 1 :] if self._path else path
+
+    def _sub(self, path: str) -> Self:
+        return type(self)(self._engine, path, self.mode, allow_pickle=self._allow_pickle)
+
+    def _require(self, path: str) -> Node:
+        node = self._engine.node(path)
+        if node is None:
+            raise self._not_found(path)
+        return node
+
+    def _not_found(self, path: str) -> KeyNotFoundError:
+        parent, name = split(path)
+        near = difflib.get_close_matches(name, self._engine.names(parent), n=1)
+        hint = f"; did you mean {self._relative(join(parent, near[0]))!r}?" if near else ""
+        return KeyNotFoundError(f"{self._relative(path)!r} is not in {self.url}{hint}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Handle):
+            return NotImplemented
+        return self.url == other.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
