@@ -4,10 +4,16 @@ VENV ?= .venv
 RUN = $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test test-fast lint types bench docs clean
+.PHONY: demo test services lint types bench docs clean
 
 demo: $(VENV)/.demo
 	$(RUN)/python -m zdb.neuro.demo $(DEMO)
+
+# Servers that some tests start and that PyPI does not have, for Debian and its kin; in CI a test fails without them.
+SERVICES = redis-server zookeeper slurmctld slurmd slurm-client munge openmpi-bin
+services:
+	dpkg --status $(SERVICES) >/dev/null 2>&1 || (apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends $(SERVICES))
 
 test: $(VENV)/.test
 	$(RUN)/python -m pytest -n 2 $(ARGS)

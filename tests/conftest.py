@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 from places import Place, new_place
-from services import S3Server, shared_seaweedfs
+from services.seaweedfs import S3Server
+from services.supervisor import shared_server
 
 import zdb
 
@@ -28,11 +29,14 @@ STORES = ["local", "memory", pytest.param("s3", marks=pytest.mark.s3)]
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A SeaweedFS server, one for all workers of pytest-xdist."""
+    with shared_server("seaweedfs", shared_folder(tmp_path_factory) / "seaweedfs") as info:
+        yield S3Server(**info)
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest-xdist share."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with shared_seaweedfs(folder / "seaweedfs") as server:
-        yield server
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(params=STORES)

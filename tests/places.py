@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from services import S3Server
+    from services.seaweedfs import S3Server
 
 __all__ = ["Place", "new_place"]
 
