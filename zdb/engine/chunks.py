@@ -15,8 +15,13 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.errors import BoundsCheckError
 from zarr.storage import StorePath
 
+from zdb.engine.direct_reading import DamagedChunkError, DirectReader
+from zdb.engine.direct_writing import DirectWriter
+from zdb.engine.indexing import as_positions, as_slices, pieces
+from zdb.engine.local import LocalNodes
 from zdb.engine.node import Node, node_path
 from zdb.engine.nodes import translated
+from zdb.engine.packing import Packing
 from zdb.errors import (
     CorruptChunkError,
     MissingChunkError,
@@ -112,33 +117,42 @@ class StoredArray(BackendArray):
         self.dtype: Any = np.dtypes.StringDType() if node.dtype == "string" else np.dtype(node.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_array"}
+        return {name: value for name, value in vars(self).items() if name not in ("_array", "_direct")}
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
         return open_array(self.source.nodes, self.node, reading=True)
 
+    @cached_property
+    def _direct(self) -> DirectReader | None:
+        nodes, packing = self.source.nodes, Packing.of(self.node)
+        return DirectReader(nodes, self.node, packing) if packing and isinstance(nodes, LocalNodes) else None
+
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray[Any, Any]:
         vectorized = isinstance(key, indexing.VectorizedIndexer)
-        index, finish = (key.tuple, ()) if vectorized else _as_slices(key.tuple, self.shape)
+        index, finish = (key.tuple, ()) if vectorized else as_slices(key.tuple, self.shape)
         try:
-            if vectorized:
-                found = self._array.vindex[index]
-            elif isinstance(key, indexing.OuterIndexer):
-                found = self._array.oindex[index]
-            else:
-                found = self._array[index]
+            found = self._read(index, key)
         except MissingChunkError as error:
             self.source.check_current(lost=True)
             raise MissingChunkError(f"{self._described}: {error}; {_ADVICE}") from error
         except (ZdbError, MemoryError, BoundsCheckError):
             raise
         except Exception as error:
-            damaged = self._first_damaged(index, vectorized=vectorized) or self.node.path
+            named = error.path if isinstance(error, DamagedChunkError) else None
+            damaged = named or self._first_damaged(index, vectorized=vectorized) or self.node.path
             self.source.check_current()
             raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
         self.source.check_current()
         return np.asarray(found)[(*finish, ...)]
+
+    def _read(self, index: tuple[Any, ...], key: indexing.ExplicitIndexer) -> Any:
+        if isinstance(key, indexing.VectorizedIndexer):
+            return self._array.vindex[index]
+        found = self._direct.read(index) if self._direct else None
+        if found is not None:
+            return found
+        return self._array.oindex[index] if isinstance(key, indexing.OuterIndexer) else self._array[index]
 
     @property
     def _described(self) -> str:
@@ -148,11 +162,13 @@ class StoredArray(BackendArray):
         """Places in the grid of the objects that an index reads from."""
         sizes = self.node.object_shape
         if vectorized:
-            dense = np.broadcast_arrays(*_as_positions(index, self.shape))
+            dense = np.broadcast_arrays(*as_positions(index, self.shape))
             places = [np.ravel(one) // size for one, size in zip(dense, sizes, strict=True)]
             yield from map(tuple, np.unique(np.stack(places), axis=1).T.tolist())
             return
-        yield from product(*(_parts(one, size, part) for one, size, part in zip(index, self.shape, sizes, strict=True)))
+        yield from product(
+            *([piece.chunk for piece in pieces(*one)] for one in zip(index, self.shape, sizes, strict=True))
+        )
 
     def _first_damaged(self, index: tuple[Any, ...], *, vectorized: bool) -> str | None:
         for place in self._touched(index, vectorized=vectorized):
@@ -166,65 +182,9 @@ class StoredArray(BackendArray):
 _ADVICE = "restore it from a copy, or write the value again"
 
 
-def _as_slices(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Turn integers, and slices that run backwards, into slices that every pipeline takes.
-
-    Also return the index that makes of the result what was asked for.
-    """
-    taken: list[Any] = []
-    finish: list[Any] = []
-    for one, size in zip(index, shape, strict=True):
-        if isinstance(one, slice):
-            positions = range(*one.indices(size))
-            backwards = positions.step < 0
-            positions = positions[::-1] if backwards else positions
-            taken.append(slice(positions[0], positions[-1] + 1, positions.step) if positions else slice(0, 0))
-            finish.append(slice(None, None, -1 if backwards else None))
-        elif np.ndim(one):
-            taken.append(one)
-            finish.append(slice(None))
-        else:
-            position = range(size)[one]  # raises IndexError
-            taken.append(slice(position, position + 1))
-            finish.append(0)
-    return tuple(taken), tuple(finish)
-
-
 def _object_region(place: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[slice, ...]:
     """Return the part of an array that lies in the object at a place of the grid."""
     return tuple(slice(n * size, (n + 1) * size) for n, size in zip(place, sizes, strict=True))
-
-
-def _parts(index: Any, size: int, part: int) -> list[int]:
-    """Numbers of the parts of a dimension that an integer, slice or integer array touches."""
-    if isinstance(index, slice):
-        taken = range(*index.indices(size))
-        if not taken:
-            return []
-        if abs(taken.step) <= part:
-            low, high = sorted((taken[0], taken[-1]))
-            return list(range(low // part, high // part + 1))
-        return sorted({i // part for i in taken})
-    positions = np.atleast_1d(np.asarray(index))
-    return sorted(set((np.where(positions < 0, positions + size, positions) // part).tolist()))
-
-
-def _as_positions(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[np.ndarray[Any, Any]]:
-    """Turn the slices among the indices of a vectorised read into integer arrays that broadcast after the others."""
-    arrays = [np.asarray(one) for one in index if not isinstance(one, slice)]
-    slices = [one for one in index if isinstance(one, slice)]
-    ndim = max((a.ndim for a in arrays), default=0) + len(slices)
-    made, position = [], ndim - len(slices)
-    for one, size in zip(index, shape, strict=True):
-        if isinstance(one, slice):
-            axis = np.arange(*one.indices(size))
-            made.append(axis.reshape([-1 if i == position else 1 for i in range(ndim)]))
-            position += 1
-        else:
-            array = np.asarray(one)
-            array = np.where(array < 0, array + size, array)
-            made.append(array.reshape(array.shape + (1,) * len(slices)))
-    return made
 
 
 class ArrayTarget:
@@ -241,15 +201,33 @@ class ArrayTarget:
         self.ndim = len(node.shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_array"}
+        return {name: value for name, value in vars(self).items() if name not in ("_array", "_direct")}
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
         return open_array(self.nodes, self.node, reading=False)
 
+    @cached_property
+    def _direct(self) -> DirectWriter | None:
+        packing = Packing.of(self.node)
+        return DirectWriter(self.nodes, self.node, packing) if packing and isinstance(self.nodes, LocalNodes) else None
+
     def __setitem__(self, region: tuple[slice, ...], data: np.ndarray[Any, Any]) -> None:
         with self.gate, translated(self.nodes.url, self.node.path):
-            self._array[region] = data
+            if self._direct is not None and self._is_whole(region, data):
+                self._direct.write(region, np.asarray(data))
+            else:
+                self._array[region] = data
+
+    def _is_whole(self, region: tuple[slice, ...], data: np.ndarray[Any, Any]) -> bool:
+        """Whether the region is made of whole objects, and the data has its shape."""
+        region += (slice(None),) * (self.ndim - len(region))
+        taken = [range(*one.indices(size)) for one, size in zip(region, self.shape, strict=True)]
+        fits = tuple(map(len, taken)) == data.shape and data.size
+        return bool(fits) and all(
+            one.step == 1 and one.start % part == 0 and (one.stop % part == 0 or one.stop == size)
+            for one, size, part in zip(taken, self.shape, self.node.object_shape, strict=True)
+        )
 
     def write(self, data: np.ndarray[Any, Any]) -> None:
         """Write a whole array that is in memory or memory-mapped, in regions of bounded size."""

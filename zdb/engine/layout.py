@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["CHUNK_BYTES", "SHARD_BYTES", "Layout", "choose_codecs", "choose_layout", "write_unit"]
+__all__ = ["CHUNK_BYTES", "INDEX_CODECS", "SHARD_BYTES", "Layout", "choose_codecs", "choose_layout", "write_unit"]
 
 CHUNK_BYTES = 1 << 20
 SHARD_BYTES = 64 << 20
@@ -28,6 +28,8 @@ STRING_BYTES = 32
 
 Shape = tuple[int, ...]
 JSONDict = dict[str, Any]
+
+INDEX_CODECS: list[JSONDict] = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 
 
 class Layout(NamedTuple):
@@ -120,11 +122,10 @@ def choose_codecs(dtype: np.dtype[Any], layout: Layout, codec: Any = None) -> li
     chain = [serializer, *_compressors(dtype, codec), {"name": "crc32c"}]
     if layout.shards is None:
         return chain
-    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
     sharding = {
         "chunk_shape": list(layout.chunks),
         "codecs": chain,
-        "index_codecs": index,
+        "index_codecs": INDEX_CODECS,
         "index_location": "end",
     }
     return [{"name": "sharding_indexed", "configuration": sharding}]

@@ -54,6 +54,10 @@ class LocalNodes(NodeStore):
         return [self.get(path) for path in paths]
 
     def set(self, path: str, data: bytes) -> None:
+        self.set_parts(path, (data,))
+
+    def set_parts(self, path: str, parts: Iterable[bytes]) -> None:
+        """Write or replace one object that comes in parts; readers see the old or the new one."""
         self.require_writable()
         target = self._at(path)
         # The name does not end in zarr.json and starts with a dot: no reader takes it for a node or a chunk.
@@ -67,7 +71,7 @@ class LocalNodes(NodeStore):
                     os.makedirs(folder, exist_ok=True)  # noqa: PTH103
                     file = open(temporary, "xb")  # noqa: PTH123, SIM115
                 with file:
-                    file.write(data)
+                    file.writelines(parts)
                 os.replace(temporary, target)  # noqa: PTH105
             except BaseException:
                 with contextlib.suppress(OSError):
