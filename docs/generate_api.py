@@ -15,6 +15,8 @@ SECTIONS = (
     ("Database", "zdb", ["Database"]),
     ("Values", "zdb", ["Ragged", "StoredFile"]),
     ("What is known of a value", "zdb", ["Info", "Provenance"]),
+    ("Catalog", "zdb", ["Catalog"]),
+    ("Settings", "zdb.config", "*"),
     ("Formats", "zdb", ["Format", "Selection", "register"]),
     ("Layout", "zdb.engine.layout", ["choose_layout", "choose_codecs"]),
     ("Errors", "zdb.errors", "*"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -22,6 +25,12 @@ hypothesis.settings.register_profile(
     "zdb", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("zdb")
+
+# No test touches the catalog or the settings of the user; other processes inherit this.
+_own = tempfile.mkdtemp(prefix="zdb-tests-")
+atexit.register(shutil.rmtree, _own, ignore_errors=True)
+os.environ["ZDB_CATALOG"] = f"{_own}/catalog"
+os.environ["ZDB_CONFIG"] = f"{_own}/config"
 
 STORES = ["local", "memory", pytest.param("s3", marks=pytest.mark.s3)]
 

@@ -107,6 +107,7 @@ class Shell:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "LC_ALL": "C.UTF-8",
+            "ZDB_CATALOG": str(self.home / "catalog"),
         }
 
     def run(self, command: str) -> str:
@@ -125,6 +126,7 @@ class Shell:
             contextlib.redirect_stderr(printed),
             mock.patch.dict(os.environ, {"COLUMNS": "80"}),
             mock.patch.object(sys, "argv", ["zdb", *shlex.split(arguments)]),
+            zdb.config.set({"catalog": self.environment["ZDB_CATALOG"]}),
         ):
             try:
                 code = main()

@@ -7,6 +7,7 @@ import pytest
 from zdb import errors
 
 BUILTINS = {
+    "CatalogError": OSError,
     "KeyNotFoundError": KeyError,
     "InvalidKeyError": ValueError,
     "KeyExistsError": FileExistsError,
@@ -23,6 +24,7 @@ BUILTINS = {
     "CorruptChunkError": OSError,
     "StaleValueError": RuntimeError,
     "StorageError": OSError,
+    "UnknownSettingError": KeyError,
     "WriteError": RuntimeError,
 }
 

@@ -21,11 +21,11 @@ FLOORS = [
     {"cli"},
     {"opening"},
     {"database"},
-    {"display", "compute", "parallel", "maintenance", "transfer", "find", "shared"},
+    {"display", "compute", "parallel", "maintenance", "transfer", "find", "shared", "catalogs"},
     {"handle"},
     {"write", "info"},
     {"formats", "engine"},
-    {"provenance", "locks", "catalog", "keys"},
+    {"provenance", "locks", "records", "keys"},
     {"environment", "process", "git", "redact"},
     {"config", "errors"},
 ]

@@ -9,6 +9,8 @@ from zdb import errors
 from zdb.errors import ZdbError
 
 if TYPE_CHECKING:
+    from zdb import config
+    from zdb.catalogs import Catalog, catalog
     from zdb.database import Database
     from zdb.formats.files import StoredFile
     from zdb.formats.ragged import Ragged
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Catalog",
     "Database",
     "Format",
     "Info",
@@ -30,6 +33,8 @@ __all__ = [
     "ZdbError",
     "__version__",
     "adopt",
+    "catalog",
+    "config",
     "errors",
     "open",
     "register",
@@ -37,6 +42,7 @@ __all__ = [
 
 # Imported on first use, so that ``import zdb`` is fast.
 _LAZY = {
+    "Catalog": "zdb.catalogs",
     "Database": "zdb.database",
     "Format": "zdb.formats.registry",
     "Info": "zdb.info",
@@ -45,6 +51,8 @@ _LAZY = {
     "Selection": "zdb.formats.registry",
     "StoredFile": "zdb.formats.stored_file",
     "adopt": "zdb.opening",
+    "catalog": "zdb.catalogs",
+    "config": "zdb.config",
     "open": "zdb.opening",
     "register": "zdb.formats.registry",
 }
@@ -53,7 +61,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'zdb' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_LAZY[name]), name)
+    module = importlib.import_module(_LAZY[name])
+    found = module if module.__name__ == f"zdb.{name}" else getattr(module, name)
     globals()[name] = found
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CatalogError",
     "CorruptChunkError",
     "DatabaseNotFoundError",
     "FormatNotInstalledError",
@@ -17,6 +18,7 @@ __all__ = [
     "SelectionError",
     "StaleValueError",
     "StorageError",
+    "UnknownSettingError",
     "UnsupportedValueError",
     "UnsupportedVersionError",
     "WriteError",
@@ -88,12 +90,22 @@ class CorruptChunkError(ZdbError, OSError):
     """A chunk cannot be decoded, or its checksum does not match."""
 
 
+class CatalogError(ZdbError, OSError):
+    """The catalog cannot be read or written; the databases themselves are as they were."""
+
+
 class StaleValueError(ZdbError, RuntimeError):
     """The value was replaced since it was opened, and its old chunks are gone."""
 
 
 class StorageError(ZdbError, OSError):
     """The store refused an operation: disk full, no connection, no permission."""
+
+
+class UnknownSettingError(ZdbError, KeyError):
+    """There is no setting of this name."""
+
+    __str__ = KeyNotFoundError.__str__
 
 
 class WriteError(ZdbError, RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from zdb.catalogs import Catalog, remember
 from zdb.database import Database
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
 from zdb.engine.plain import PlainEngine, new_id
@@ -15,6 +16,7 @@ from zdb.errors import (
     KeyExistsError,
     NotADatabaseError,
 )
+from zdb.records import default_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +32,16 @@ MODES = ("r", "r+", "a", "w-")
 
 
 def open(  # noqa: A001 - zdb.open, as in zarr and xarray
-    url: str | os.PathLike[str] | Store,
+    url: str | os.PathLike[str] | Store | None = None,
     mode: Mode = "a",
     storage_options: Mapping[str, Any] | None = None,
     *,
+    id: str | None = None,
     allow_pickle: bool = False,
 ) -> Database:
     """Open a database, and create it if it is missing.
+
+    A database that is opened for writing is registered in the catalog, see :class:`zdb.Catalog`.
 
     Parameters
     ----------
@@ -48,6 +53,8 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         missing; "w-" creates it and fails if it exists.
     storage_options : mapping, optional
         Passed to the fsspec file system; never recorded.
+    id : str, optional
+        Open the database of this id, wherever the catalog says it lies, instead of naming the URL. It must exist.
     allow_pickle : bool
         Read values that are kept as pickles. They can run code: only for databases whose writers you trust.
 
@@ -58,7 +65,7 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     Raises
     ------
     DatabaseNotFoundError
-        There is nothing at the URL (modes "r" and "r+").
+        There is nothing at the URL (modes "r" and "r+"), or the catalog does not know the `id` or where it is now.
     KeyExistsError
         There is a database already (mode "w-").
     NotADatabaseError
@@ -70,13 +77,21 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
+    if (url is None) == (id is None):
+        raise ValueError("give either a url or an id")
+    if url is None:
+        url = _place_of(str(id), mode)
     nodes = open_store(url, storage_options, read_only=mode == "r")
     if mode != "r":
         nodes.require_writable()
     engine = PlainEngine(nodes)
     root = _root(engine)
+    if id is not None and (root is None or root.id != id):
+        raise DatabaseNotFoundError(
+            f"{nodes.url}: database {id} is not there any more; zdb.catalog.search(folder) finds where it went"
+        )
     if root is None:
-        _create(engine, mode)
+        root = _create(engine, mode)
     elif mode == "w-":
         raise KeyExistsError(f"{nodes.url}: exists, and mode='w-' only creates")
     elif root.kind == VALUE:
@@ -87,6 +102,8 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         raise NotADatabaseError(
             f"{nodes.url}: is a plain Zarr group; read it with mode='r', or make it a database with zdb.adopt(url)"
         )
+    if mode != "r" and isinstance(url, (str, os.PathLike)):
+        remember(root.id, nodes.url)
     return Database(engine, "", mode, allow_pickle=allow_pickle)
 
 
@@ -131,13 +148,27 @@ def _root(engine: PlainEngine) -> Node | None:
         raise NotADatabaseError(f"{engine.nodes.url}: {error}") from error
 
 
-def _create(engine: PlainEngine, mode: str) -> None:
+def _place_of(id: str, mode: str) -> str:
+    if mode == "w-":
+        raise ValueError("mode='w-' creates a database, and an id is that of one that exists")
+    record = Catalog().get(id)
+    if record is None:
+        raise DatabaseNotFoundError(
+            f"the catalog {default_place()} knows no database {id}; zdb.catalog.search(folder) registers what is there"
+        )
+    return record.url
+
+
+def _create(engine: PlainEngine, mode: str) -> Node:
     nodes = engine.nodes
     if not nodes.is_empty():
         raise NotADatabaseError(f"{nodes.url}: {_what_lies_there(nodes)}; choose an empty or new folder")
     if mode in ("r", "r+"):
         raise DatabaseNotFoundError(f"{nodes.url}: there is no database; mode='a' would create it")
     engine.create_databases("")
+    made = _root(engine)
+    assert made is not None
+    return made
 
 
 def _what_lies_there(nodes: NodeStore) -> str:

@@ -247,7 +247,7 @@ def _to_ragged(table: Any, columns: dict[str, Any]) -> zdb.Ragged:
 
 def _reporting(key: str, progress: Progress) -> AbstractContextManager[Any]:
     if progress is True:
-        from tqdm.dask import TqdmCallback  # type: ignore[import-untyped]
+        from tqdm.dask import TqdmCallback
 
         bar: AbstractContextManager[Any] = TqdmCallback(desc=key, disable=None)
         return bar
