@@ -17,6 +17,7 @@ SECTIONS = (
     ("What is known of a value", "zdb", ["Info", "Provenance"]),
     ("Catalog", "zdb", ["Catalog"]),
     ("Settings", "zdb.config", "*"),
+    ("Reports", "zdb.maintenance.report", "*"),
     ("Formats", "zdb", ["Format", "Selection", "register"]),
     ("Layout", "zdb.engine.layout", ["choose_layout", "choose_codecs"]),
     ("Errors", "zdb.errors", "*"),

@@ -32,6 +32,7 @@ VOLATILE = [
     (r"\b\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d(\.\d+)?(?=Z|\+00:00)", r"2026-03-14\g<1>09:26:53"),
     (r"( [kM]?B +)(\d+ (s|min|h)|now)$", r"\g<1>2 s"),
     (r"\b[0-9a-f]{32}\b", "0c5f2b9e7a1d4c3e8f60b1a2c3d4e5f6"),
+    (r"; \d\S* [kM]?B (?=read|listed)", "; 1.06 MB "),
     (r"^(  user +)\S.*$", r"\1ada"),
     (r"^(  hostname +)\S.*$", r"\1workstation"),
     (r"^(  program +)\S.*$", r"\g<1>/home/ada/bin/zdb put results.zdb rates rates.csv"),

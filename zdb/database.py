@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
 from zdb.formats import registry
-from zdb.handle import Handle
 from zdb.info import Info
 from zdb.keys import Key
+from zdb.maintenance.abilities import Maintenance
 from zdb.provenance import Provenance
 from zdb.write import WriteRequest, write
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Database"]
 
 
-class Database(Handle, MutableMapping[Key, Any]):
+class Database(Maintenance, MutableMapping[Key, Any]):
     """A database of values and sub-databases, made by :func:`zdb.open`.
 
     Keys are names, or names joined by ``/`` (a tuple of names means the same). Assigning a value replaces the old

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zdb.engine.nodes import NodeStore, translated
+from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,6 +122,14 @@ class LocalNodes(NodeStore):
                 prefix = "" if relative == "." else f"{relative}/"
                 found += [prefix + name for name in names]
         return sorted(found)
+
+    def list_status(self, path: str) -> list[ObjectStatus]:
+        found = []
+        for one in self.list_objects(path):
+            with translated(self.url, one, "read"), contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                status = os.stat(self._at(one))  # noqa: PTH116
+                found.append(ObjectStatus(one, status.st_size, datetime.fromtimestamp(status.st_mtime, tz=UTC)))
+        return found
 
     def move_tree(self, old: str, new: str) -> None:
         self.require_writable()

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zdb.errors import ReadOnlyError, StorageError, ZdbError
 
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-__all__ = ["NodeStore", "system_error", "translated"]
+__all__ = ["NodeStore", "ObjectStatus", "system_error", "translated"]
+
+
+class ObjectStatus(NamedTuple):
+    """One object as a listing shows it; `modified` is None where the store does not tell."""
+
+    path: str
+    size: int
+    modified: datetime | None
 
 
 class NodeStore(ABC):
@@ -65,6 +73,10 @@ class NodeStore(ABC):
     @abstractmethod
     def list_objects(self, path: str) -> list[str]:
         """Paths of all objects at any depth below a path."""
+
+    @abstractmethod
+    def list_status(self, path: str) -> list[ObjectStatus]:
+        """Return all objects at any depth below a path with their sizes and times, sorted by path."""
 
     @abstractmethod
     def move_tree(self, old: str, new: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zdb.engine.nodes import NodeStore, translated
+from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -100,6 +100,25 @@ class ZarrNodes(NodeStore):
         # On some servers a prefix that was emptied is listed as itself for a while.
         return sorted(set(self._run(path, objects())) - {path, getattr(self.store, "path", path)})
 
+    def list_status(self, path: str) -> list[ObjectStatus]:
+        from zarr.storage import FsspecStore, ZipStore
+
+        if not isinstance(self.store, FsspecStore):
+            objects = self.list_objects(path)
+            if isinstance(self.store, ZipStore):  # its getsize reads the whole object
+                sizes = [self.store._zf.getinfo(one).file_size for one in objects]  # noqa: SLF001
+            else:
+                sizes = self._run(path, _bounded(self.store.getsize, objects))
+            return [ObjectStatus(one, size, None) for one, size in zip(objects, sizes, strict=True)]
+        root = str(self.store.path).strip("/")
+        place = "/".join(filter(None, (root, path)))
+        found = self._run(path, self.store.fs._find(place, detail=True))  # noqa: SLF001
+        start = len(root) + 1 if root else 0
+        listed = {name.strip("/")[start:]: info for name, info in found.items()}
+        for itself in ("", path):  # on some servers a prefix that was emptied is listed for a while
+            listed.pop(itself, None)
+        return sorted(ObjectStatus(name, int(info["size"] or 0), _time_of(info)) for name, info in listed.items())
+
     def move_tree(self, old: str, new: str) -> None:
         self.require_writable()
         objects = self.list_objects(old)
@@ -131,14 +150,22 @@ class ZarrNodes(NodeStore):
 
         if not isinstance(self.store, FsspecStore):
             return None
-        found = self._run(path, self.store.fs._info(f"{self.store.path}/{path}"))  # noqa: SLF001
-        when = found.get("LastModified") or found.get("mtime")
-        return when if isinstance(when, datetime) else None
+        return _time_of(self._run(path, self.store.fs._info(f"{self.store.path}/{path}")))  # noqa: SLF001
 
     def zarr_store(self, *, reading: bool) -> Store:
         from zdb.engine.strict import RaisingStore
 
         return RaisingStore(self.store) if reading else self.store
+
+
+def _time_of(info: dict[str, Any]) -> datetime | None:
+    """Return when an object was written, from what a file system of fsspec says of it."""
+    when = info.get("LastModified") or info.get("mtime") or info.get("modified")
+    if isinstance(when, int | float):
+        return datetime.fromtimestamp(when, tz=UTC)
+    if isinstance(when, datetime):
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return None
 
 
 async def _bounded(function: Callable[[str], Coroutine[Any, Any, T]], paths: list[str]) -> list[T]:

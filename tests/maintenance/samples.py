@@ -1,0 +1,60 @@
+"""A database of one value of each kind, and ways to damage it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import zdb
+from zdb.engine.node import node_path
+
+if TYPE_CHECKING:
+    from zdb import Database
+
+__all__ = ["damage", "fill", "objects_in_use"]
+
+
+def fill(db: Database) -> None:
+    """Write one value of each kind, some of them twice."""
+    numbers = np.random.default_rng(1)
+    db["parameters"] = {"dt": 0.025}
+    db.set("run/traces", numbers.normal(size=(20, 30)), chunks=(5, 30))
+    db.set("run/traces", numbers.normal(size=(21, 31)), chunks=(5, 30))
+    db.set("run/sharded", numbers.normal(size=(40, 10)), chunks=(5, 10), shards=(20, 10))
+    db["run/deep/frame"] = pd.DataFrame({"rate": [1.5, 2.5], "cell": ["a", "b"]})
+    db["file"] = b"content of a file"
+    db["empty"] = b""
+    db["scalar"] = np.float64(2.5)
+    db["spikes"] = zdb.Ragged(np.arange(5.0), np.array([2, 3]))
+    children = {"/": xr.Dataset({"a": ("x", [1.0, 2.0])}), "/below": xr.Dataset({"b": ("y", [3, 4])})}
+    db["forest"] = xr.DataTree.from_dict(children)
+    db["words"] = np.array(["one", "two"], dtype=object)
+
+
+def objects_in_use(db: Database) -> dict[str, str]:
+    """Paths of all chunks, and of the metadata of arrays and groups, with the keys they belong to."""
+    found = {}
+    for key in db.keys(recursive=True):
+        node = db._engine.node(key)
+        assert node is not None
+        for array in node.arrays.values():
+            found |= dict.fromkeys([*array.object_paths(), node_path(array.path)], key)
+        found |= {node_path(f"{key}/{name}"): key for name in node.groups if name}
+    return found
+
+
+def damage(db: Database, path: str, how: str, where: float) -> None:
+    """Lose an object, cut it off, or flip a bit at a relative position."""
+    nodes = db._engine.nodes
+    data = bytearray(nodes.get(path) or b"")
+    position = int(where * len(data))
+    if how == "lose":
+        nodes.delete([path])
+    elif how == "cut":
+        nodes.set(path, bytes(data[:position]))
+    else:
+        data[position] ^= 1
+        nodes.set(path, bytes(data))

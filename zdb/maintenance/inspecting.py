@@ -1,0 +1,156 @@
+"""Looking at one value: what its metadata promises, and what a listing shows of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from zdb.engine.node import ArrayNode, Node, key_encoding, node_path
+from zdb.errors import CorruptChunkError
+from zdb.maintenance.report import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zdb.engine.store import NodeStore
+
+__all__ = ["Inspection", "inspect", "rebuilt"]
+
+JSONDict = dict[str, Any]
+
+
+@dataclass
+class Inspection:
+    """What is known of a value before its chunks are read."""
+
+    node: Node
+    sizes: dict[str, int] = field(default_factory=dict)  # of its objects, as listed
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, kind: str, path: str, message: str) -> None:
+        self.problems.append(Problem(self.node.path, kind, path, message))
+
+    @property
+    def arrays(self) -> list[ArrayNode]:
+        return [array for array in self.node.arrays.values() if array.shape]
+
+    def objects(self, array: ArrayNode) -> Iterator[tuple[tuple[int, ...], str, int]]:
+        """Yield place, path and size of the objects of an array; the size is 0 for those that are not there."""
+        for place in product(*map(range, array.grid)):
+            path = array.object_path(place)
+            yield place, path, self.sizes.get(path, 0)
+
+
+def inspect(nodes: NodeStore, node: Node, *, deep: bool) -> Inspection:
+    """Check the metadata of a value.
+
+    Parameters
+    ----------
+    nodes : NodeStore
+    node : Node
+        A value.
+    deep : bool
+        Read the metadata of the arrays too; otherwise only see by the listing that it is there.
+    """
+    found = Inspection(node)
+    try:
+        _check_attributes(found)
+        if "consolidated_metadata" not in node.document:
+            found.report("consolidated metadata", node_path(node.path), "has no consolidated metadata")
+            found.node = node = rebuilt(nodes, node)
+        children = [*node.arrays, *filter(None, node.groups)]
+        if not children:
+            return found
+        found.sizes = {one.path: one.size for one in nodes.list_status(node.path)}
+        _check_children(nodes, found, children, deep=deep)
+        for array in node.arrays.values():
+            _check_array(found, array)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        found.report("value", node_path(node.path), f"its metadata makes no sense: {type(error).__name__}: {error}")
+        found.node = Node(node.path, {**node.document, "consolidated_metadata": {"metadata": {}}})
+    return found
+
+
+def rebuilt(nodes: NodeStore, node: Node) -> Node:
+    """Return a value with consolidated metadata made from the metadata of its own arrays and groups.
+
+    Arrays of another generation, which are a step ahead or behind, are left out.
+    """
+    paths = [p for p in nodes.list_objects(node.path) if p.endswith("/zarr.json") and p != node_path(node.path)]
+    metadata = {}
+    for path, data in zip(paths, nodes.get_many(paths), strict=True):
+        document = _document(path, data)
+        if document and (document["node_type"] == "group" or _is_of_generation(document, node.generation)):
+            metadata[path[len(node.path) + 1 : -len("/zarr.json")]] = document
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": metadata}
+    return Node(node.path, {**node.document, "consolidated_metadata": consolidated})
+
+
+def _check_attributes(found: Inspection) -> None:
+    node = found.node
+    for name in ("zdb_id", "zdb_format", "zdb_format_version", "zdb_generation", "zdb_version"):
+        if name not in node.attributes:
+            found.report("value", node_path(node.path), f"has no attribute {name}")
+    if "zdb_lost" in node.attributes:
+        found.report("lost", node_path(node.path), f"was marked by a repair: {node.attributes['zdb_lost']}")
+    if node.format == "json":
+        try:
+            json.loads(node.attributes["zdb_value"])
+        except (KeyError, ValueError, TypeError) as error:
+            found.report("value", node_path(node.path), f"zdb_value is no JSON: {error}")
+
+
+def _check_children(nodes: NodeStore, found: Inspection, children: list[str], *, deep: bool) -> None:
+    node = found.node
+    paths = [node_path(f"{node.path}/{name}") for name in children]
+    documents = nodes.get_many(paths) if deep else []
+    absent = set() if deep else set(nodes.missing([path for path in paths if path not in found.sizes]))
+    for name, path, data in zip(children, paths, documents or [b""] * len(paths), strict=True):
+        if data is None or path in absent:
+            found.report("array metadata", path, "is not in the store")
+        elif deep:
+            _check_document(found, name, path, data)
+    if deep:
+        _check_nothing_is_hidden(nodes, found, set(paths))
+
+
+def _check_document(found: Inspection, name: str, path: str, data: bytes) -> None:
+    document = _document(path, data)
+    if document is None:
+        found.report("array metadata", path, "is not valid Zarr metadata")
+        return
+    array = found.node.arrays.get(name)
+    if array is None or document == array.metadata:
+        return
+    # While a value is replaced, the metadata of its arrays is a step ahead.
+    is_ahead = document["node_type"] == "array" and _is_of_generation(document, found.node.generation + 1)
+    if not is_ahead:
+        found.report("array metadata", path, "differs from the consolidated metadata of the value")
+
+
+def _check_nothing_is_hidden(nodes: NodeStore, found: Inspection, known: set[str]) -> None:
+    own = node_path(found.node.path)
+    others = [p for p in found.sizes if p.endswith("/zarr.json") and p not in known and p != own]
+    for path, data in zip(others, nodes.get_many(others), strict=True):
+        document = _document(path, data)
+        if document and document["node_type"] == "array" and _is_of_generation(document, found.node.generation):
+            found.report("consolidated metadata", own, f"does not have {path}")
+
+
+def _check_array(found: Inspection, array: ArrayNode) -> None:
+    if array.shape and not _is_of_generation(array.metadata, found.node.generation):
+        path = node_path(array.path)
+        found.report("array metadata", path, f"has not the chunk keys of generation {found.node.generation}")
+
+
+def _is_of_generation(document: JSONDict, generation: int) -> bool:
+    return bool(document.get("chunk_key_encoding") == key_encoding(generation))
+
+
+def _document(path: str, data: bytes | None) -> JSONDict | None:
+    try:
+        return None if data is None else Node.parse(path, data).document
+    except CorruptChunkError:
+        return None
