@@ -26,7 +26,7 @@ types: $(VENV)/.lint
 	$(RUN)/mypy
 
 bench: $(VENV)/.bench
-	$(RUN)/python -m benchmarks
+	$(RUN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test
 	$(RUN)/python docs/generate_api.py

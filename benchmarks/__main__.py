@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -12,12 +13,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks import arrays, memory, ragged, small_values, tables
 from benchmarks.harness import Settings
-from benchmarks.report import render, table
+from benchmarks.report import Result, render, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from benchmarks.harness import Topic
 
 TOPICS = {
     "arrays": arrays.run,
@@ -37,34 +36,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=TOPICS, action="append", help="this topic (can be given several times)")
     parser.add_argument("--rounds", type=int, help="how often each operation is done")
     parser.add_argument("--folder", type=Path, help="where the data is written, instead of the temporary folder")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the result of each topic there, as JSON")
+    parser.add_argument("--page", type=Path, metavar="FOLDER", help="run nothing: make the page of results kept there")
     parser.add_argument(
         "--output", type=Path, help="write the page there (a run of all topics in full size writes docs/benchmarks.md)"
     )
     given = parser.parse_args(arguments)
-    output = given.output or (None if given.quick or given.only else PAGE)
-    folder = Path(tempfile.mkdtemp(prefix="zdb-benchmarks-", dir=given.folder))
-    rounds = given.rounds or (QUICK_ROUNDS if given.quick else Settings(folder).rounds)
-    settings = Settings(folder, QUICK_SCALE if given.quick else 1.0, rounds)
-    try:
-        topics = run(settings, given.only or list(TOPICS))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if given.page is not None:
+        files = [given.page / f"{name}.json" for name in TOPICS]
+        results = [Result.from_json(json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
+        output = given.output or PAGE
+    else:
+        results = measure_topics(given)
+        output = given.output or (None if given.quick or given.only else PAGE)
     if output is not None:
-        output.write_text(render(topics, settings), encoding="utf-8")
+        output.write_text(render(results), encoding="utf-8")
         print(f"\nwritten to {output}")
 
 
-def run(settings: Settings, names: Sequence[str]) -> list[Topic]:
+def measure_topics(given: argparse.Namespace) -> list[Result]:
     """Run topics one after the other, and print their tables."""
-    topics = []
-    for name in names:
-        started = time.perf_counter()
-        topic = TOPICS[name](Settings(settings.folder / name, settings.scale, settings.rounds))
-        shutil.rmtree(settings.folder / name, ignore_errors=True)
-        topics.append(topic)
-        print(f"\n{topic.title} ({time.perf_counter() - started:.0f} s)")
-        print("\n".join(table(topic)), flush=True)
-    return topics
+    folder = Path(tempfile.mkdtemp(prefix="zdb-benchmarks-", dir=given.folder))
+    rounds = given.rounds or (QUICK_ROUNDS if given.quick else Settings(folder).rounds)
+    results = []
+    try:
+        for name in given.only or TOPICS:
+            started = time.perf_counter()
+            settings = Settings(folder / name, QUICK_SCALE if given.quick else 1.0, rounds)
+            result = Result.of(TOPICS[name](settings), settings)
+            shutil.rmtree(settings.folder, ignore_errors=True)
+            results.append(result)
+            if given.save is not None:
+                given.save.mkdir(parents=True, exist_ok=True)
+                (given.save / f"{name}.json").write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+            print(f"\n{result.topic.title} ({time.perf_counter() - started:.0f} s)")
+            print("\n".join(table(result.topic)), flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return results
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness import ZDB
+from benchmarks.harness import ZDB, Goal, Row, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.harness import Row, Settings, Topic
+    from benchmarks.harness import Settings
 
-__all__ = ["render", "table"]
+__all__ = ["Result", "render", "table"]
 
 PACKAGES = (
     "zdb",
@@ -34,26 +35,65 @@ PACKAGES = (
 ANSWERS = {True: "yes", False: "**no**", None: "not measured"}
 
 
-def render(topics: Sequence[Topic], settings: Settings) -> str:
+@dataclass(frozen=True)
+class Result:
+    """A table, and how it came about.
+
+    Attributes
+    ----------
+    topic : Topic
+    rounds : int
+    scale : float
+        Fraction of the full size of the data.
+    machine, versions : str
+    """
+
+    topic: Topic
+    rounds: int
+    scale: float
+    machine: str
+    versions: str
+
+    @classmethod
+    def of(cls, topic: Topic, settings: Settings) -> Result:
+        """A result of this process."""
+        return cls(topic, settings.rounds, settings.scale, _machine(), _versions())
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Result:
+        """Restore what `to_json` made."""
+        topic = stored["topic"]
+        rows = [Row(**{**row, "goals": [Goal(**goal) for goal in row["goals"]]}) for row in topic["rows"]]
+        return cls(**{**stored, "topic": Topic(**{**topic, "rows": rows})})
+
+
+def render(results: Sequence[Result]) -> str:
     """Return the whole page."""
     lines = [
         "# Benchmarks",
         "",
-        "Made by `make bench` (`python -m benchmarks`), which writes this page.",
+        "Made by `make bench` (`python -m benchmarks`), which writes this page. One topic alone is run by `python -m benchmarks "
+        "--only TOPIC --save FOLDER`, and the page made of all results that are kept in a folder by `--page FOLDER`.",
         "",
         "## How it was measured",
         "",
-        f"- {_machine()}",
-        f"- {_versions()}",
-        f"- Medians of {settings.rounds} rounds. In each round every contender does the operation once, beginning with "
-        "another one each time, so that what else goes on in the machine meets all alike.",
+        *(f"- {one}" for one in dict.fromkeys(result.machine for result in results)),
+        *(f"- {one}" for one in dict.fromkeys(result.versions for result in results)),
+        f"- Medians of {_range([result.rounds for result in results])} rounds. In each round every contender does the "
+        "operation once, beginning with another one each time, so that what else goes on in the machine meets all alike.",
         "- Every write goes to a fresh folder, after the disk has finished what was written before; files are not synced "
         "by any contender. Reads find the files in the page cache (warm), for all contenders.",
         "- Results are compared with the data in the first round, outside of the time.",
         "- The ratio is that to the best peer of the same run: 2 is twice as fast (or half the size), 0.5 half as fast.",
     ]
-    if settings.scale != 1:
-        lines.append(f"- **The data has {settings.scale:.3g} of its full size**: the goals hold for the full size.")
+    if any(result.scale != 1 for result in results):
+        sizes = _range([f"{result.scale:.3g}" for result in results])
+        lines.append(f"- **The data has {sizes} of its full size**: the goals hold for the full size.")
+    topics = [result.topic for result in results]
     lines += ["", "## Goals", "", *_goals(topics)]
     for topic in topics:
         lines += ["", f"## {topic.title}", "", topic.description, ""]
@@ -61,6 +101,11 @@ def render(topics: Sequence[Topic], settings: Settings) -> str:
             lines += [f"Not installed and left out: {', '.join(topic.left_out)}.", ""]
         lines += table(topic)
     return "\n".join(lines) + "\n"
+
+
+def _range(values: Sequence[Any]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def table(topic: Topic) -> list[str]:
