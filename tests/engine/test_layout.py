@@ -104,6 +104,20 @@ def test_shards_are_made_of_whole_blocks(shape, parts, objects):
     assert all(u % o == 0 for u, o in zip(unit, layout.objects, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("parts", "layout"),
+    [
+        ((800, 10_000), Layout((10, 10_000), (800, 10_000))),
+        ((2000, 10_000), Layout((10, 10_000), (500, 10_000))),  # several shards for a block
+        ((200, 10_000), Layout((10, 10_000), (800, 10_000))),  # several blocks for a shard
+        ((800, 5000), Layout((10, 10_000), (800, 10_000))),
+        ((809, 10_000), Layout((13, 10_000), (819, 10_000))),  # a prime: the next multiple
+    ],
+)
+def test_chunks_and_shards_fit_the_blocks(parts, layout):
+    assert choose_layout((100_000, 10_000), np.dtype("f8"), parts=parts) == layout
+
+
 def test_the_layouts_of_the_documentation():
     traces = choose_layout((1000, 51_201), np.dtype("f8"))
     assert traces == Layout((2, 51_201), (162, 51_201))

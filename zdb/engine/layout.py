@@ -2,7 +2,8 @@
 
 *Inner chunks* of about 1 MiB are what a reader has to decode for one element; they keep the last dimension whole while
 a row fits, so that one trial is one chunk. *Shards* of about 64 MiB are the objects in the store. An array below 1 MiB
-is one chunk without a shard. Both sizes count uncompressed bytes.
+is one chunk without a shard. Both sizes count uncompressed bytes. Where data arrives in blocks, both are made a little
+smaller if they then divide the blocks, so that no block is cut in two for writing.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ def choose_layout(
         inner = _checked("chunks", chunks, shape)
     else:
         inner = _fill(region, CHUNK_BYTES // itemsize)
+    if parts and chunks in (None, "balanced"):
+        inner = tuple(map(_dividing, region, inner))
     if shards is not None:
         outer = _checked("shards", shards, shape)
         if any(s % c for s, c in zip(outer, inner, strict=True)):
@@ -87,7 +90,10 @@ def choose_layout(
     if nbytes <= CHUNK_BYTES or dtype.kind == "T":
         return Layout(inner, None)
     budget = SHARD_BYTES // (math.prod(inner) * itemsize)
-    counts = _fill(_divide_up(region, inner), max(1, budget))
+    available = _divide_up(region, inner)
+    counts = _fill(available, max(1, budget))
+    if parts:
+        counts = tuple(map(_dividing, available, counts))
     outer = tuple(c * n for c, n in zip(inner, counts, strict=True))
     return Layout(inner, outer)
 
@@ -191,6 +197,13 @@ def _grow(parts: Shape, shape: Shape, budget: int) -> Shape:
     """Join small blocks to about one shard, along the last dimension first."""
     counts = _fill(_divide_up(shape, parts), max(1, budget // max(1, math.prod(parts))))
     return tuple(min(p * n, s) for p, n, s in zip(parts, counts, shape, strict=True))
+
+
+def _dividing(whole: int, most: int) -> int:
+    """Return the largest size up to `most` and above half of it that divides `whole`; `most` if none does."""
+    sizes = np.arange(most, most // 2, -1)
+    found = sizes[whole % sizes == 0]
+    return int(found[0]) if found.size else most
 
 
 def _divide_up(shape: Shape, parts: Shape) -> Shape:
