@@ -20,6 +20,7 @@ BUILTINS = {
     "UnsupportedValueError": TypeError,
     "SelectionError": ValueError,
     "PickleRefusedError": ValueError,
+    "UnreadableValueError": ValueError,
     "MissingChunkError": OSError,
     "CorruptChunkError": OSError,
     "StaleValueError": RuntimeError,

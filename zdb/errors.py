@@ -19,6 +19,7 @@ __all__ = [
     "StaleValueError",
     "StorageError",
     "UnknownSettingError",
+    "UnreadableValueError",
     "UnsupportedValueError",
     "UnsupportedVersionError",
     "WriteError",
@@ -80,6 +81,10 @@ class SelectionError(ZdbError, ValueError):
 
 class PickleRefusedError(ZdbError, ValueError):
     """The value is a pickle, which can run code, and ``allow_pickle=True`` was not given."""
+
+
+class UnreadableValueError(ZdbError, ValueError):
+    """A value of an old database, or of another program, is damaged or of a kind that no reader knows."""
 
 
 class MissingChunkError(ZdbError, OSError):
