@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from zdb.catalogs import Catalog, remember
 from zdb.database import Database
@@ -16,6 +16,7 @@ from zdb.errors import (
     KeyExistsError,
     NotADatabaseError,
 )
+from zdb.openers import opener_of
 from zdb.records import default_place
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     storage_options: Mapping[str, Any] | None = None,
     *,
     id: str | None = None,
-    allow_pickle: bool = False,
+    allow_pickle: bool | Literal["safe"] = False,
 ) -> Database:
     """Open a database, and create it if it is missing.
 
     A database that is opened for writing is registered in the catalog, see :class:`zdb.Catalog`.
+
+    A database of another program is opened for reading (mode "r"), with the same methods, if an installed package
+    knows it (:class:`zdb.openers.Opener`); zdb knows those of the In Silico Framework (:mod:`zdb.legacy`).
 
     Parameters
     ----------
@@ -55,8 +59,9 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         Passed to the fsspec file system; never recorded.
     id : str, optional
         Open the database of this id, wherever the catalog says it lies, instead of naming the URL. It must exist.
-    allow_pickle : bool
-        Read values that are kept as pickles. They can run code: only for databases whose writers you trust.
+    allow_pickle : bool or "safe"
+        Read values that are kept as pickles. They can run code: only for databases whose writers you trust. "safe" is
+        for databases of other programs: pickles of plain data are read, and nothing runs; else it is as False.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     UnsupportedVersionError
         A newer zdb wrote it.
     ReadOnlyError
-        The place cannot be written.
+        The place cannot be written, or holds a database of another program.
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
@@ -91,6 +96,9 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
             f"{nodes.url}: database {id} is not there any more; zdb.catalog.search(folder) finds where it went"
         )
     if root is None:
+        opener = None if nodes.is_empty() else opener_of(nodes.url, mode)
+        if opener is not None:
+            return cast("Database", opener.open(nodes.url, allow_pickle))
         root = _create(engine, mode)
     elif mode == "w-":
         raise KeyExistsError(f"{nodes.url}: exists, and mode='w-' only creates")
@@ -104,7 +112,7 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         )
     if mode != "r" and isinstance(url, (str, os.PathLike)):
         remember(root.id, nodes.url)
-    return Database(engine, "", mode, allow_pickle=allow_pickle)
+    return Database(engine, "", mode, allow_pickle=allow_pickle is True)
 
 
 def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None = None) -> Database:
