@@ -12,6 +12,7 @@ from zdb.info import Info
 from zdb.keys import Key
 from zdb.maintenance.abilities import Maintenance
 from zdb.provenance import Provenance
+from zdb.transfer.abilities import Transfer
 from zdb.write import WriteRequest, write
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["Database"]
 class Database(
     Finding,
     Maintenance,
+    Transfer,
     MutableMapping[Key, Any],
 ):
     """A database of values and sub-databases, made by :func:`zdb.open`.

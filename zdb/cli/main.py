@@ -21,6 +21,7 @@ from zdb.cli import (
     importing,
     look,
     maintain,
+    transfer,
 )
 from zdb.cli.commands import Commands, common_options
 
@@ -40,6 +41,7 @@ MODULES = (
     importing,
     catalog,
     maintain,
+    transfer,
 )
 
 ERROR, NOT_FOUND, NO_PERMISSION, EXISTS = 1, 3, 4, 5
