@@ -11,7 +11,6 @@ BUILTINS = {
     "KeyNotFoundError": KeyError,
     "InvalidKeyError": ValueError,
     "KeyExistsError": FileExistsError,
-    "InvalidQueryError": ValueError,
     "KeyConflictError": FileExistsError,
     "ReadOnlyError": PermissionError,
     "DatabaseNotFoundError": FileNotFoundError,

@@ -8,7 +8,6 @@ __all__ = [
     "DatabaseNotFoundError",
     "FormatNotInstalledError",
     "InvalidKeyError",
-    "InvalidQueryError",
     "KeyConflictError",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -66,10 +65,6 @@ class NotADatabaseError(ZdbError, FileExistsError):
 
 class UnsupportedVersionError(ZdbError, ValueError):
     """Written by a newer zdb, in a format version that this one does not know."""
-
-
-class InvalidQueryError(ZdbError, ValueError):
-    """A condition for finding keys cannot be understood."""
 
 
 class FormatNotInstalledError(ZdbError, ImportError):

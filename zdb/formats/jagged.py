@@ -48,8 +48,9 @@ def row_size_variable(row_size: np.ndarray[Any, Any], values_dim: str) -> xr.Var
     sizes = row_size.astype(np.min_scalar_type(int(row_size.max(initial=0))))
     attrs: dict[str, Any] = {"long_name": "number of values in each row", "sample_dimension": values_dim}
     if sizes.size >= BLOCK:
-        ends = np.cumsum(sizes, dtype=np.int64)[BLOCK - 1 :: BLOCK]
-        attrs |= {"block_size": BLOCK, "block_starts": [0, *ends.tolist()]}
+        of_blocks = np.add.reduceat(sizes, np.arange(0, sizes.size, BLOCK), dtype=np.int64)
+        starts = np.concatenate(([0], np.cumsum(of_blocks)))
+        attrs |= {"block_size": BLOCK, "block_starts": starts[: sizes.size // BLOCK + 1].tolist()}
     encoding = {"chunks": (BLOCK,)} if sizes.nbytes > ONE_CHUNK else {}
     return xr.Variable((ROW,), sizes, attrs, encoding)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from zdb.errors import UnsupportedValueError
 from zdb.formats import frames
@@ -15,12 +16,11 @@ from zdb.formats.columns import decode_array, encode_array
 from zdb.formats.frames import ROW, Parts
 from zdb.formats.jagged import VALUE, read_window, row_size_variable
 from zdb.formats.labels import USE_PICKLE
+from zdb.formats.ragged_dataset import encode_dataset
 from zdb.formats.registry import Format, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
-
-    import xarray as xr
 
 __all__ = ["Ragged", "RaggedFormat"]
 
@@ -237,7 +237,14 @@ class RaggedFormat(Format):
         return not isinstance(value, list) or any(isinstance(row, np.ndarray) for row in value)
 
     def encode(self, value: Any) -> xr.Dataset:
-        """Turn rows into ``values`` (along ``value``), ``row_size`` and columns (along ``row``)."""
+        """Turn rows into ``values`` (along ``value``), ``row_size`` and columns (along ``row``).
+
+        A Dataset in this layout, which may be lazy, becomes a Ragged: ``db.set(key, dataset, format="ragged")``, see
+        :func:`zdb.formats.ragged_dataset.encode_dataset`.
+        """
+        if isinstance(value, xr.Dataset):
+            encoded = encode_dataset(value)
+            return _dataset("zdb.Ragged", encoded, str(value["values"].dtype), encoded.recipe["rows"])
         if isinstance(value, Ragged):
             return _dataset("zdb.Ragged", _encode(value), str(value.dtype), len(value))
         if isinstance(value, list):

@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import xarray as xr
-from dask.base import compute
-from dask.callbacks import Callback
 from dask.delayed import delayed
 
-import zdb
-from zdb.neuro.readers import (
-    SimulationFileError,
-    read_cell_spikes,
-    read_synapse_activations,
-    read_voltage,
-)
-from zdb.neuro.simrun import Simrun, find_simrun
-from zdb.neuro.spikes import detect_spikes
+from zdb.neuro.batches import ReadOptions, find_time, fingerprint, split_into_batches
+from zdb.neuro.imported import KEYS, RUNS, Imported
+from zdb.neuro.keys import Source, write_joined
+from zdb.neuro.readers import SimulationFileError
+from zdb.neuro.report import ImportReport, Problem
+from zdb.neuro.simrun import find_simrun
+from zdb.neuro.staging import STAGING, find_batches, stage_batch
+from zdb.neuro.tasks import run_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    import zdb
+    from zdb.neuro.simrun import OnError, Run, Simrun
+    from zdb.neuro.staging import Batch
+    from zdb.neuro.tasks import Progress
 
 __all__ = ["KEYS", "import_simrun"]
 
-KEYS = (
-    "voltage_traces",
-    "spike_times",
-    "synapse_activation",
-    "cell_activation",
-    "metadata",
-    "sim_trial_index",
-    "filelist",
-    "simresult_path",
-)
-SPIKE_THRESHOLD = 0.0  # mV
-
-Progress = bool | Callable[[str, int, int], None] | None
+REPORT = "import_report"
 
 
 def import_simrun(
@@ -53,15 +34,22 @@ def import_simrun(
     folder: str | Path,
     *,
     overwrite: bool = False,
+    activations: bool = True,
+    dendrites: bool = True,
+    dendritic_threshold: float = -30.0,
+    on_error: OnError = "error",
     progress: Progress = None,
-) -> Simrun:
-    """Import a folder of simulation results.
+) -> ImportReport:
+    """Import a folder of simulation results, or what is new in it.
 
     Replaces ``data_base.db_initializers.load_simrun_general.init`` of the In Silico Framework.
-    Files are read in parallel by dask, with the scheduler that is set. Voltage traces go from
-    the files into the database run by run; activations are held in memory (about 100 bytes per
-    row while they are put together). They are read and checked before anything is written, and
-    the voltage is written first and as a whole, so that bad files leave the database as it was.
+    Files are read in parallel by dask, with the scheduler that is set, in batches of about 32 MB,
+    and no more than a batch for each worker is in memory. Batches are kept in the database until
+    all are read, so that an import that was killed goes on where it stopped. Then the keys are
+    written, one after the other; each has its old value or its new one at any time.
+
+    A second import of the same folder reads only runs that are new or have changed, and leaves
+    the database as an import of all of them would. Runs whose files are gone stay.
 
     Parameters
     ----------
@@ -71,25 +59,34 @@ def import_simrun(
         Searched for runs at any depth (see :mod:`zdb.neuro.simrun`). Folders named
         ``*_running*`` are left out.
     overwrite : bool, default False
-        Replace the keys of an earlier import.
+        Replace what an earlier import of another folder brought, and read everything again.
+    activations, dendrites : bool, default True
+        Import the activity of synapses and presynaptic cells, the voltage at dendrites.
+    dendritic_threshold : float, default -30
+        What a spike in a dendrite has to reach (mV).
+    on_error : {"error", "report"}
+        What to do about a file that is truncated, malformed or does not fit the others: raise, or
+        leave its trials out and go on. A bad synapse or cell file costs its trial; a bad voltage
+        file costs all trials of its run. What was left out is in the result and in the key
+        ``import_report``, and is tried again by the next import.
     progress : bool or callable, optional
-        True shows a bar on stderr if that is a terminal. A function is called with the key in
-        work, the number of tasks done and of all tasks for this key. Neither hears from
-        dask.distributed, which has a dashboard.
+        True shows bars on stderr if that is a terminal. A function is called with the step
+        ("read", or the key that is written), the number of tasks done and of all tasks.
 
     Returns
     -------
-    Simrun
-        The layout that was found; its `unfinished` are the folders that were left out.
+    ImportReport
+        What was read, and what was left out.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder.
     SimulationFileError
-        A file is missing, truncated or malformed, or the runs have different times.
+        A file is missing, truncated or malformed, or runs have different times. The keys are as
+        they were; batches that were read are kept for the next import.
     zdb.errors.KeyExistsError
-        A key exists and `overwrite` is False.
+        The keys come from elsewhere, and `overwrite` is False.
 
     Notes
     -----
@@ -110,6 +107,9 @@ def import_simrun(
         Ragged, one row per active presynaptic cell and trial: spike times (ms). Columns
         ``sim_trial_index``, ``presynaptic_cell_type``, ``cell_ID``. Absent if there are no such
         files.
+    ``dendritic_recordings/<site>``, ``dendritic_spike_times/<site>_<threshold>``
+        As ``voltage_traces`` and ``spike_times``, for each recording site; of the trials that have
+        it.
     ``metadata``
         Table of the trials and their files.
     ``sim_trial_index``
@@ -118,158 +118,113 @@ def import_simrun(
         List of str: voltage files, relative to ``simresult_path``.
     ``simresult_path``
         Str: the folder, absolute.
+    ``imported_runs``
+        Table of the runs: path, number of trials, and a fingerprint by which a change is found.
     """
-    present = [key for key in KEYS if key in db]
-    if present and not overwrite:
-        raise zdb.errors.KeyExistsError(
-            f"{', '.join(present)}: already there; import into a sub-database, or replace them with overwrite=True"
-        )
-    found = find_simrun(folder)
-    values: dict[str, Any] = {}
-    for key, kind, read in (
-        ("synapse_activation", "synapses", read_synapse_activations),
-        ("cell_activation", "cells", read_cell_spikes),
-    ):
-        with _reporting(key, progress):
-            ragged = _activity(found, kind, read)
-        if ragged is not None:
-            values[key] = ragged
+    found = find_simrun(folder, on_error)
+    options = ReadOptions(activations, dendrites, float(dendritic_threshold), on_error)
+    fingerprints = {run.path: fingerprint(found.root, run, options) for run in found.runs}
+    earlier = Imported() if overwrite else Imported.of(db, found.root)
+    new = [run for run in found.runs if earlier.fingerprints.get(run.path) != fingerprints[run.path]]
+    kept = earlier.without({run.path for run in new})
+    if not new and not found.problems:
+        return ImportReport(str(found.root), len(kept.fingerprints), len(kept.metadata), (), found.unfinished)
+    batches = _read(db, found, new, fingerprints, options, kept, progress)
+    problems = (*found.problems, *(problem for batch in batches for problem in batch.problems))
+    trials = _trials(found, new, kept, problems)
+    if trials.empty:
+        raise SimulationFileError(f"{found.root}: no trial can be read; {problems[0].message}")
 
-    with _reporting("voltage_traces", progress):
-        _store_voltage(db, _voltage_traces(found))
-    with _reporting("spike_times", progress):
-        values["spike_times"] = _spike_times(db["voltage_traces"])
-    values["metadata"] = found.metadata()
-    values["sim_trial_index"] = found.trial_index
-    values["filelist"] = found.filelist
-    values["simresult_path"] = str(found.root)
-    for key, value in values.items():
-        db[key] = value
-    for key in present:
-        if key not in values and key != "voltage_traces":
-            del db[key]
-    return found
+    db["simresult_path"] = str(found.root)
+    sources = [Source("", frozenset(kept.fingerprints)), *(Source(b.key, frozenset(b.runs)) for b in batches)]
+    written = write_joined(db, sources, trials, progress)
+    _remove_others(db, written)
+    db["metadata"] = trials
+    db["sim_trial_index"] = trials["sim_trial_index"].tolist()
+    voltage_files = (trials["path"] + "/" + trials["voltage_traces_file_name"]).str.removeprefix("/")
+    db["filelist"] = list(dict.fromkeys(voltage_files))
+    _write_report(db, problems)
+    runs = _write_runs(db, trials, {**kept.fingerprints, **fingerprints}, problems)
+    if STAGING in db:
+        del db[STAGING]
+    return ImportReport(
+        str(found.root), runs, len(trials), tuple(run.path for run in new), found.unfinished, problems
+    )
 
 
-def _voltage_traces(found: Simrun) -> xr.Dataset:
-    """Lazy voltage of all trials, one block per run; each block is checked when it is read."""
-    paths = [found.root / name for name in found.filelist]
-    time, _ = read_voltage(paths[0])
-    shared_time = delayed(time, traverse=False)
-    read = delayed(_read_block, traverse=False)
-    blocks = [
-        da.from_delayed(  # type: ignore[no-untyped-call]
-            read(path, len(run.trials), paths[0], shared_time),
-            shape=(len(run.trials), len(time)),
-            dtype=np.float64,
-        )
-        for path, run in zip(paths, found.runs, strict=True)
+def _read(
+    db: zdb.Database,
+    found: Simrun,
+    new: list[Run],
+    fingerprints: dict[str, str],
+    options: ReadOptions,
+    kept: Imported,
+    progress: Progress,
+) -> list[Batch]:
+    """Read all new runs that no batch of a killed import has."""
+    if not new:
+        return []
+    if kept.fingerprints:
+        time, time_from = db["voltage_traces"]["time"].to_numpy(), f"{db.url}/voltage_traces"
+    else:
+        time, time_from = find_time(found)
+    wanted = {run.path: fingerprints[run.path] for run in new}
+    batches = find_batches(db, wanted)
+    done = {path for batch in batches for path in batch.runs}
+    stage = delayed(stage_batch, traverse=False, pure=False)
+    shared_time, shared_fingerprints = delayed(time, traverse=False), delayed(wanted, traverse=False)
+    tasks = [
+        stage(db, found.root, runs, shared_fingerprints, options, shared_time, time_from)
+        for runs in split_into_batches(found.root, [run for run in new if run.path not in done])
     ]
-    voltage = da.concatenate(blocks)  # type: ignore[no-untyped-call]
-    described = {"long_name": "membrane potential at the soma", "units": "mV"}
-    return xr.Dataset(
-        {"voltage": (("trial", "time"), voltage, described)},
-        coords={
-            "trial": ("trial", found.trial_index, {"long_name": "run folder and trial number"}),
-            "time": ("time", time, {"long_name": "simulation time", "units": "ms"}),
-        },
-    )
+    return batches + run_tasks(tasks, "read", progress)
 
 
-def _read_block(path: Path, trials: int, first_path: Path, first_time: NDArray[np.float64]) -> NDArray[np.float64]:
-    time, voltage = read_voltage(path)
-    if not np.array_equal(time, first_time):
-        raise SimulationFileError(
-            f"{path} has {len(time)} samples from {time[0]} to {time[-1]} ms, and {first_path} has "
-            f"{len(first_time)} from {first_time[0]} to {first_time[-1]} ms, at other times; "
-            "one is truncated, or they are of different simulations: import these separately"
-        )
-    if len(voltage) != trials:
-        raise SimulationFileError(f"{path} has {len(voltage)} traces, its header {trials}")
-    return voltage
+def _trials(found: Simrun, new: list[Run], kept: Imported, problems: tuple[Problem, ...]) -> pd.DataFrame:
+    """The table of all trials that are to be in the database, in the order of a single import."""
+    left_out = {trial for problem in problems for trial in problem.trials}
+    table = found.metadata()
+    table = table[table["path"].isin([run.path for run in new]) & ~table["sim_trial_index"].isin(left_out)]
+    table = pd.concat([kept.metadata, table]) if len(kept.metadata) else table
+    order = table.assign(file=table["path"] + "/" + table["voltage_traces_file_name"])
+    order = order.sort_values("file", kind="stable", key=lambda files: files.str.removeprefix("/"))
+    return order.drop(columns="file").reset_index(drop=True)
 
 
-def _store_voltage(db: zdb.Database, traces: xr.Dataset) -> None:
-    try:
-        db["voltage_traces"] = traces
-    except zdb.errors.WriteError as error:
-        if isinstance(error.__cause__, SimulationFileError):
-            raise error.__cause__ from error
-        raise
+def _remove_others(db: zdb.Database, written: list[str]) -> None:
+    """Remove what is left of an import that was overwritten."""
+    for folder in ("dendritic_recordings", "dendritic_spike_times"):
+        names = list(db.database(folder)) if folder in db else []
+        for name in names:
+            if f"{folder}/{name}" not in written:
+                del db[f"{folder}/{name}"]
+        if names and not len(db.database(folder)):
+            del db[folder]
+    for key in ("synapse_activation", "cell_activation"):
+        if key in db and key not in written:
+            del db[key]
 
 
-def _spike_times(traces: xr.Dataset) -> zdb.Ragged:
-    voltage = traces["voltage"].chunk(trial="auto", time=-1).data
-    time = delayed(traces["time"].to_numpy(), traverse=False)
-    detect = delayed(detect_spikes, traverse=False)
-    blocks = [detect(block, time, SPIKE_THRESHOLD) for block in voltage.to_delayed().ravel()]
-    parts = compute(*blocks)  # type: ignore[no-untyped-call]
-    return zdb.Ragged(
-        np.concatenate([times for times, _ in parts]),
-        np.concatenate([counts for _, counts in parts]),
-        columns=pd.DataFrame({"sim_trial_index": traces["trial"].to_numpy()}),
-    )
+def _write_runs(
+    db: zdb.Database, trials: pd.DataFrame, fingerprints: dict[str, str], problems: tuple[Problem, ...]
+) -> int:
+    """Write the table of runs; those with problems have no fingerprint, and are read again by the next import."""
+    incomplete = {trial.rpartition("/")[0] for problem in problems for trial in problem.trials}
+    counts = trials.groupby("path", sort=False).size()
+    own = ["" if path in incomplete else fingerprints[path] for path in counts.index]
+    text = pd.StringDtype(na_value=float("nan"))
+    paths: Any = pd.array(counts.index.tolist(), dtype=text)
+    db[RUNS] = pd.DataFrame({"path": paths, "trials": counts.to_numpy(), "fingerprint": pd.array(own, dtype=text)})
+    return len(counts)
 
 
-def _activity(found: Simrun, kind: str, read: Callable[[str | Path], Any]) -> zdb.Ragged | None:
-    """Activity of all trials that have a file of this kind, or None if none has."""
-    runs_and_trials = [(run, trial) for run in found.runs for trial in run.trials]
-    names = [(run, getattr(trial, kind)) for run, trial in runs_and_trials]
-    numbers = [number for number, (_, name) in enumerate(names) if name is not None]
-    if not numbers:
-        return None
-    read_file = delayed(read, traverse=False)
-    paths = [found.root / run.relative(name) for run, name in names if name is not None]
-    tables = compute(*map(read_file, paths))  # type: ignore[no-untyped-call]
-    trial_codes = np.repeat(numbers, [len(table) for table in tables])
-    columns = {"sim_trial_index": pd.Categorical.from_codes(trial_codes, pd.Index(found.trial_index))}
-    return _to_ragged(pa.concat_tables(tables), columns)
-
-
-def _to_ragged(table: Any, columns: dict[str, Any]) -> zdb.Ragged:
-    """Put the columns of the table but the last after `columns`; the last has the times."""
-    for name in table.column_names[:-1]:
-        column = table[name]
-        if pa.types.is_dictionary(column.type):
-            labels = column.unify_dictionaries().combine_chunks()
-            columns[name] = pd.Categorical.from_codes(
-                labels.indices.to_numpy(), pd.Index(labels.dictionary.to_pylist())
-            )
-        else:
-            columns[name] = column.to_numpy()
-    times = table["times"].combine_chunks()
-    return zdb.Ragged(
-        times.flatten().to_numpy(),
-        pc.list_value_length(times).to_numpy(),
-        columns=pd.DataFrame(columns),
-    )
-
-
-def _reporting(key: str, progress: Progress) -> AbstractContextManager[Any]:
-    if progress is True:
-        from tqdm.dask import TqdmCallback
-
-        bar: AbstractContextManager[Any] = TqdmCallback(desc=key, disable=None)
-        return bar
-    return _TaskCounter(key, progress) if callable(progress) else nullcontext()
-
-
-class _TaskCounter(Callback):
-    """Calls a function each time that dask has finished a task."""
-
-    def __init__(self, key: str, report: Callable[[str, int, int], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._key = key
-        self._report = report
-
-    def _posttask(
-        self,
-        key: Any,  # noqa: ARG002
-        result: Any,  # noqa: ARG002
-        dsk: Any,  # noqa: ARG002
-        state: dict[str, Any],
-        worker_id: Any,  # noqa: ARG002
-    ) -> None:
-        done = len(state["finished"])
-        total = done + sum(len(state[name]) for name in ("ready", "waiting", "running"))
-        self._report(self._key, done, total)
+def _write_report(db: zdb.Database, problems: tuple[Problem, ...]) -> None:
+    if problems:
+        db[REPORT] = {
+            "problems": [
+                {"path": problem.path, "message": problem.message, "trials": list(problem.trials)}
+                for problem in problems
+            ]
+        }
+    elif REPORT in db:
+        del db[REPORT]

@@ -7,6 +7,7 @@ or has a malformed row is an error that names it.
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "SimulationFileError",
     "read_cell_spikes",
     "read_synapse_activations",
+    "read_time_span",
     "read_trace_numbers",
     "read_voltage",
 ]
@@ -43,6 +45,9 @@ SYNAPSE_COLUMNS: dict[str, Any] = {
     "dendrite_label": _LABEL,
 }
 CELL_COLUMNS: dict[str, Any] = {"presynaptic_cell_type": _LABEL, "cell_ID": pa.int64()}
+
+# Bytes at the end of a voltage file in which its last line begins.
+_LONGEST_LINE = 1 << 20
 
 
 class SimulationFileError(ZdbError, ValueError):
@@ -143,6 +148,37 @@ def read_trace_numbers(path: str | Path) -> list[int]:
     if not numbers or None in numbers:
         raise SimulationFileError(f"{path}: the header should be 't' and one 'Vm run NN' per trace, it is {names}")
     return [int(number[1]) for number in numbers if number]
+
+
+def read_time_span(path: str | Path) -> tuple[float, float]:
+    """Read the first and the last time (ms) of a voltage file; of a csv file only its head and its tail.
+
+    Raises
+    ------
+    SimulationFileError
+        The file has no samples, or is truncated.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        time, _ = read_voltage(path)
+        return float(time[0]), float(time[-1])
+    with path.open("rb") as file:
+        header = file.readline()
+        first = file.readline()
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(len(header), end - _LONGEST_LINE))
+        tail = file.read()
+    if not tail.endswith(b"\n"):
+        raise SimulationFileError(f"{path}: truncated, the last line is not complete")
+    last = tail[:-1].rpartition(b"\n")[2]
+    try:
+        return _first_number(first), _first_number(last)
+    except ValueError as error:
+        raise SimulationFileError(f"{path}: a line of samples does not begin with the time: {error}") from error
+
+
+def _first_number(line: bytes) -> float:
+    return float(line.replace(b",", b"\t").partition(b"\t")[0])
 
 
 def _read_times_table(path: Path, columns: dict[str, Any]) -> Any:

@@ -2,24 +2,34 @@
 
 A run is a folder, at any depth, that holds one file ``*_vm_all_traces.csv`` (or ``.npz``) with the
 voltage traces of its trials, and for each trial ``simulation_runNNNN_synapses.csv`` and
-``simulation_runNNNN_presynaptic_cells.csv``.
+``simulation_runNNNN_presynaptic_cells.csv``. It may hold ``*_SITE_vm_dend_traces.csv`` for each recording
+site on the dendrite, and the parameters ``*_neuron_model.param`` and ``*_network_model.param``.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from zdb.neuro.readers import SimulationFileError, read_trace_numbers
+from zdb.neuro.report import Problem
 
-__all__ = ["Run", "Simrun", "Trial", "find_simrun"]
+__all__ = ["OnError", "Run", "Simrun", "Trial", "find_simrun"]
+
+OnError = Literal["error", "report"]
 
 VOLTAGE_SUFFIXES = ("vm_all_traces.csv", "vm_all_traces.npz")
+SITE_SUFFIXES = ("_vm_dend_traces.csv", "_vm_dend_traces.npz")
+PARAMETER_SUFFIXES = {"neuron": "_neuron_model.param", "network": "_network_model.param"}
+# What stands before the site: the number of the process; "seed_" and a number; a seed and a process, "seed1_pid2".
+PROCESS = re.compile(r"(?:seed_\d+|seed\d+_pid\d+|(?:pid)?\d+)_")
+SITE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 ACTIVITY_FILE = re.compile(r"simulation_run(\d+)_(synapses|presynaptic_cells)\.csv")
 UNFINISHED = "_running"
 METADATA_COLUMNS = [
@@ -43,11 +53,26 @@ class Trial:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its folder relative to the root ("" for the root), its voltage file and trials."""
+    """One run.
+
+    Attributes
+    ----------
+    path : str
+        Its folder relative to the root, "" for the root.
+    voltage : str
+        Its file of voltage traces at the soma.
+    trials : tuple of Trial
+    sites : dict of str to str
+        Recording sites on the dendrite, and their files of voltage traces.
+    parameters : dict of str to str
+        Files of the parameters: "neuron", "network".
+    """
 
     path: str
     voltage: str
     trials: tuple[Trial, ...]
+    sites: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
 
     def relative(self, name: str) -> str:
         """Path of a file or trial of this run, relative to the root of the results."""
@@ -57,6 +82,14 @@ class Run:
     def trial_index(self) -> list[str]:
         """``sim_trial_index`` of each trial: folder of the run and number, ``"run/000000"``."""
         return [self.relative(f"{trial.number:06d}") for trial in self.trials]
+
+    @property
+    def files(self) -> list[str]:
+        """All files of the run, relative to the root of the results."""
+        of_trials = [name for trial in self.trials for name in (trial.synapses, trial.cells) if name]
+        return [
+            self.relative(name) for name in (self.voltage, *self.sites.values(), *self.parameters.values(), *of_trials)
+        ]
 
 
 @dataclass(frozen=True)
@@ -72,11 +105,14 @@ class Simrun:
     unfinished : tuple of str
         Folders of runs that have not ended (named ``*_running*``), relative to `root`; they are
         left out.
+    problems : tuple of Problem
+        Runs whose files contradict each other, if they are to be reported; they are left out.
     """
 
     root: Path
     runs: tuple[Run, ...]
     unfinished: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
 
     @property
     def filelist(self) -> list[str]:
@@ -99,10 +135,16 @@ class Simrun:
         return pd.DataFrame(rows, columns=METADATA_COLUMNS, dtype=text)
 
 
-def find_simrun(folder: str | Path) -> Simrun:
+def find_simrun(folder: str | Path, on_error: OnError = "error") -> Simrun:
     """Find the runs and trials in a folder of simulation results, at any depth.
 
     Only names, and the headers of the voltage files, are read.
+
+    Parameters
+    ----------
+    folder : path
+    on_error : {"error", "report"}
+        What to do about a run whose files contradict each other: raise, or leave it out and report it.
 
     Raises
     ------
@@ -116,27 +158,70 @@ def find_simrun(folder: str | Path) -> Simrun:
         raise FileNotFoundError(f"there is no folder {root}")
     runs: list[Run] = []
     unfinished: list[str] = []
+    problems: list[Problem] = []
     for parent, folders, files in os.walk(root):
         path = Path(parent).relative_to(root)
         unfinished += [(path / name).as_posix() for name in folders if UNFINISHED in name]
         folders[:] = [name for name in folders if UNFINISHED not in name]
-        voltage_files = sorted(name for name in files if name.endswith(VOLTAGE_SUFFIXES) and UNFINISHED not in name)
-        if len(voltage_files) > 1:
-            raise SimulationFileError(
-                f"{parent}: several files of voltage traces ({', '.join(voltage_files)}); "
-                "a run has one, so move the others away"
-            )
-        if voltage_files:
-            [voltage] = voltage_files
-            trials = _trials(Path(parent) / voltage, files)
-            runs.append(Run("" if path == Path() else path.as_posix(), voltage, trials))
-    if not runs:
+        try:
+            run = _run(Path(parent), "" if path == Path() else path.as_posix(), files)
+        except SimulationFileError as error:
+            if on_error == "error":
+                raise
+            problems.append(Problem(path.as_posix(), str(error), ()))
+            continue
+        if run is not None:
+            runs.append(run)
+    if not runs and not problems:
         raise SimulationFileError(
             f"{root}: no voltage traces in it or below it, no *{' or *'.join(VOLTAGE_SUFFIXES)}"
             + (f", left out {len(unfinished)} folders *{UNFINISHED}*" if unfinished else "")
         )
     runs.sort(key=lambda run: run.relative(run.voltage))
-    return Simrun(root, tuple(runs), tuple(sorted(unfinished)))
+    return Simrun(root, tuple(runs), tuple(sorted(unfinished)), tuple(problems))
+
+
+def _run(folder: Path, path: str, files: list[str]) -> Run | None:
+    """The run in a folder, or None if there are no voltage traces in it."""
+    files = sorted(name for name in files if UNFINISHED not in name)
+    voltage = _only(folder, [name for name in files if name.endswith(VOLTAGE_SUFFIXES)], "voltage traces")
+    if voltage is None:
+        return None
+    parameters = {
+        kind: name
+        for kind, suffix in PARAMETER_SUFFIXES.items()
+        if (name := _only(folder, [each for each in files if each.endswith(suffix)], f"{kind} parameters"))
+    }
+    return Run(path, voltage, _trials(folder / voltage, files), _sites(folder, voltage, files), parameters)
+
+
+def _only(folder: Path, names: list[str], what: str) -> str | None:
+    if len(names) > 1:
+        raise SimulationFileError(
+            f"{folder}: several files of {what} ({', '.join(names)}); a run has one, so move the others away"
+        )
+    return names[0] if names else None
+
+
+def _sites(folder: Path, voltage: str, files: list[str]) -> dict[str, str]:
+    """Recording sites by the names of their files: what stands between the process and the suffix."""
+    own = next(voltage.removesuffix(suffix) for suffix in VOLTAGE_SUFFIXES if voltage.endswith(suffix))
+    sites: dict[str, str] = {}
+    for name in files:
+        if not name.endswith(SITE_SUFFIXES):
+            continue
+        stem = name.rpartition("_vm_dend_traces")[0]
+        process = PROCESS.match(stem)
+        site = stem.removeprefix(own) if own and stem.startswith(own) else stem[process.end() :] if process else stem
+        if not SITE.fullmatch(site):
+            raise SimulationFileError(
+                f"{folder / name}: {site!r} cannot be the name of a recording site in a database; rename the file, "
+                "with up to 100 of the signs A-Z a-z 0-9 . _ - for the site"
+            )
+        if site in sites:
+            raise SimulationFileError(f"{folder}: {sites[site]} and {name} are of the same recording site")
+        sites[site] = name
+    return sites
 
 
 def _trials(voltage: Path, files: list[str]) -> tuple[Trial, ...]:

@@ -1,0 +1,91 @@
+"""Batches of an import that are read and not yet joined; they lie in the database, so that a killed import goes on.
+
+Each batch is a sub-database of ``_simrun_import`` with the keys of an import for some runs, and a record, which is
+written last: a batch without one is not complete and is read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zdb.neuro.batches import read_batch
+from zdb.neuro.report import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    import zdb
+    from zdb.neuro.batches import ReadOptions
+    from zdb.neuro.simrun import Run
+
+__all__ = ["RECORD", "STAGING", "Batch", "find_batches", "stage_batch"]
+
+STAGING = "_simrun_import"
+RECORD = "record"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that is complete.
+
+    Attributes
+    ----------
+    key : str
+        Of its sub-database.
+    runs : dict of str to str
+        Folders of its runs, and their fingerprints.
+    problems : list of Problem
+        Bad files in it.
+    """
+
+    key: str
+    runs: dict[str, str]
+    problems: list[Problem]
+
+
+def stage_batch(
+    db: zdb.Database,
+    root: Path,
+    runs: Sequence[Run],
+    fingerprints: Mapping[str, str],
+    options: ReadOptions,
+    time: NDArray[Any],
+    time_from: str,
+) -> Batch:
+    """Read some runs and keep what was read; runs on a worker.
+
+    Raises
+    ------
+    SimulationFileError, OSError
+        A file is bad, and ``options.on_error`` is "error".
+    """
+    of_batch = {run.path: fingerprints[run.path] for run in runs}
+    name = hashlib.sha256("".join(of_batch.values()).encode()).hexdigest()[:16]
+    values, problems = read_batch(root, runs, options, time, time_from)
+    batch = Batch(f"{STAGING}/{name}", of_batch, problems)
+    for key, value in values.items():
+        db.set(f"{batch.key}/{key}", value, codec=False)
+    reported = [[problem.path, problem.message, list(problem.trials)] for problem in problems]
+    db[f"{batch.key}/{RECORD}"] = {"runs": of_batch, "problems": reported}
+    return batch
+
+
+def find_batches(db: zdb.Database, fingerprints: Mapping[str, str]) -> list[Batch]:
+    """Batches of an earlier import that can be used, because their runs are wanted and have not changed; others go."""
+    if STAGING not in db:
+        return []
+    found = []
+    for name in list(db.database(STAGING)):
+        key = f"{STAGING}/{name}"
+        record = db.get(f"{key}/{RECORD}")
+        if record is None or any(fingerprints.get(path) != own for path, own in record["runs"].items()):
+            del db[key]
+            continue
+        problems = [Problem(path, message, tuple(trials)) for path, message, trials in record["problems"]]
+        found.append(Batch(key, record["runs"], problems))
+    return found

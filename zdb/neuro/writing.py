@@ -1,0 +1,119 @@
+"""Write the keys of an import: each joins what was there before and the batches that were read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from zdb.neuro.imported import FOLDERS, KEYS, RUNS
+from zdb.neuro.joining import TRIALS, Part, join_ragged, join_spike_times, join_traces
+from zdb.neuro.staging import RECORD
+from zdb.neuro.tasks import reporting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import zdb
+    from zdb.neuro.tasks import Progress
+
+__all__ = ["Source", "write_joined"]
+
+RAGGED = ("synapse_activation", "cell_activation")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A database with the keys of an import for some runs: this one ("" as `prefix`), or a batch."""
+
+    prefix: str
+    runs: frozenset[str]
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+
+def write_joined(db: zdb.Database, sources: Sequence[Source], trials: pd.DataFrame, progress: Progress) -> list[str]:
+    """Write the keys that have data of every trial.
+
+    Parameters
+    ----------
+    db : zdb.Database
+    sources : sequence of Source
+    trials : pandas.DataFrame
+        ``sim_trial_index`` and ``path`` of all trials, in the order in which they are to be.
+    progress : see :func:`zdb.neuro.import_simrun`
+
+    Returns
+    -------
+    list of str
+        The keys that were written or are as they should be.
+    """
+    names = sorted({name for source in sources for name in _names(db, source)}, key=_order)
+    for name in names:
+        parts = _parts(db, sources, name, trials)
+        if not parts or (len(parts) == 1 and parts[0].key == name and _whole(db, parts[0])):
+            continue
+        with reporting(name, progress):
+            _write(db, name, parts, trials)
+    return names
+
+
+def _names(db: zdb.Database, source: Source) -> list[str]:
+    if source.prefix:
+        return [name for name in db.database(source.prefix).keys(recursive=True) if name != RECORD]
+    of_folders = [
+        f"{folder}/{name}" for folder in FOLDERS[:2] if folder in db for name in db.database(folder).keys(recursive=True)
+    ]
+    return [key for key in KEYS[:4] if source.runs and key in db] + (of_folders if source.runs else [])
+
+
+def _order(name: str) -> tuple[int, str]:
+    first = name.partition("/")[0]
+    return ((*KEYS, *FOLDERS).index(first), name)
+
+
+def _parts(db: zdb.Database, sources: Sequence[Source], name: str, trials: pd.DataFrame) -> list[Part]:
+    """Where the trials of a key are, in order; trials that follow each other in one source are one part."""
+    places: dict[str, tuple[str, int]] = {}
+    for source in sources:
+        key = source.key(name)
+        if key in db:
+            labels = _labels(db, key, name)
+            places |= {
+                label: (key, row) for row, label in enumerate(labels) if label.rpartition("/")[0] in source.runs
+            }
+    parts: list[Part] = []
+    for label in trials[TRIALS]:
+        if label not in places:
+            continue
+        key, row = places[label]
+        if parts and parts[-1].key == key and parts[-1].trials.stop == row:
+            parts[-1] = Part(key, slice(parts[-1].trials.start, row + 1))
+        else:
+            parts.append(Part(key, slice(row, row + 1)))
+    return parts
+
+
+def _labels(db: zdb.Database, key: str, name: str) -> list[str]:
+    """``sim_trial_index`` of the trials of a stored value, in order."""
+    if name in RAGGED:
+        return list(db.get(key, rows=slice(0, 0), columns=[TRIALS])[TRIALS].cat.categories)
+    if name == "spike_times" or name.startswith("dendritic_spike_times/"):
+        return list(db[key][TRIALS])
+    return [str(label) for label in db[key]["trial"].to_numpy()]
+
+
+def _whole(db: zdb.Database, part: Part) -> bool:
+    return part.trials == slice(0, len(_labels(db, part.key, part.key)))
+
+
+def _write(db: zdb.Database, name: str, parts: list[Part], trials: pd.DataFrame) -> None:
+    if name in RAGGED:
+        db.set(name, join_ragged(db, parts, list(trials[TRIALS])), format="ragged")
+    elif name == "spike_times" or name.startswith("dendritic_spike_times/"):
+        db[name] = join_spike_times(db, parts)
+    else:
+        db[name] = join_traces(db, parts, "voltage" if name == "voltage_traces" else "dendrite")

@@ -1,1 +1,0 @@
-"""Bringing values from one place to another: between databases, and between databases and files."""
