@@ -17,7 +17,7 @@ import xarray as xr
 
 import zdb
 from zdb.neuro import SimulationFileError, generate_simrun, import_simrun
-from zdb.neuro.importer import KEYS
+from zdb.neuro.imported import KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def assert_activity(ragged: Any, generated: GeneratedSimrun, rows: list[list[Act
 
 
 def test_keys(imported: zdb.Database) -> None:
-    assert sorted(imported) == sorted(KEYS)
+    assert sorted(imported) == sorted(set(KEYS) - {"parameterfiles"})
 
 
 def test_trials_and_files(imported: zdb.Database, generated: GeneratedSimrun) -> None:
@@ -135,8 +135,8 @@ def test_npz(db: zdb.Database, tmp_path: Path) -> None:
 def test_unfinished_runs_are_left_out_and_named(db: zdb.Database, small: GeneratedSimrun) -> None:
     run = small.folder / "20150815-1530_20241"
     run.rename(small.folder / "20150815-1530_20241_running")
-    found = import_simrun(db, small.folder)
-    assert found.unfinished == ("20150815-1530_20241_running",)
+    report = import_simrun(db, small.folder)
+    assert report.unfinished == ("20150815-1530_20241_running",)
     assert db["sim_trial_index"] == small.trial_index[:2]
     np.testing.assert_array_equal(db["voltage_traces"]["voltage"], small.voltage[:2])
 
@@ -157,16 +157,85 @@ def test_no_synapse_files_at_all(db: zdb.Database, small: GeneratedSimrun) -> No
     assert_activity(db["cell_activation"], small, small.cells)
 
 
-def test_a_second_import_needs_overwrite(db: zdb.Database, small: GeneratedSimrun) -> None:
+def snapshot(db: zdb.Database) -> dict[str, Any]:
+    """All values of an import, in memory and comparable."""
+    values = {key: db[key] for key in db.keys(recursive=True)}
+    return {key: value.load() if isinstance(value, xr.Dataset) else value for key, value in values.items()}
+
+
+def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        if isinstance(value, xr.Dataset):
+            xr.testing.assert_identical(value, right[key])
+        elif isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(value, right[key])
+        else:
+            assert value == right[key], key
+
+
+def test_a_second_import_adds_only_new_runs(db: zdb.Database, small: GeneratedSimrun, tmp_path: Path) -> None:
+    for name in ("20150815-1530_20239", "20150815-1530_20241x"):  # before the others, and after them
+        shutil.copytree(small.folder / "20150815-1530_20240", tmp_path / name)
     import_simrun(db, small.folder)
-    with pytest.raises(zdb.errors.KeyExistsError, match="overwrite=True"):
-        import_simrun(db, small.folder)
-    shutil.rmtree(small.folder / "20150815-1530_20241")
-    for path in small.folder.rglob("*_cells.csv"):
+    for name in ("20150815-1530_20239", "20150815-1530_20241x"):
+        shutil.move(tmp_path / name, small.folder / name)
+    report = import_simrun(db, small.folder)
+    assert report.new_runs == ("20150815-1530_20239", "20150815-1530_20241x")
+    assert (report.runs, report.trials) == (4, 8)
+    at_once = zdb.open(str(tmp_path / "at_once.zdb"))
+    import_simrun(at_once, small.folder)
+    assert_same(snapshot(db), snapshot(at_once))
+
+
+def test_a_third_import_writes_nothing(db: zdb.Database, small: GeneratedSimrun) -> None:
+    import_simrun(db, small.folder)
+    before = {key: db.info(key).to_dict() for key in db}
+    report = import_simrun(db, small.folder)
+    assert report.new_runs == ()
+    assert {key: db.info(key).to_dict() for key in db} == before
+
+
+def test_runs_whose_files_are_gone_stay(db: zdb.Database, small: GeneratedSimrun, tmp_path: Path) -> None:
+    shutil.move(small.folder / "20150815-1530_20241", tmp_path / "20150815-1530_20241")
+    import_simrun(db, small.folder)
+    shutil.rmtree(small.folder / "20150815-1530_20240")
+    shutil.move(tmp_path / "20150815-1530_20241", small.folder / "20150815-1530_20241")
+    import_simrun(db, small.folder)
+    assert db["sim_trial_index"] == small.trial_index
+    np.testing.assert_array_equal(db["voltage_traces"]["voltage"], small.voltage)
+    assert_activity(db["synapse_activation"], small, small.synapses)
+
+
+def test_a_run_that_changed_is_read_again(db: zdb.Database, small: GeneratedSimrun) -> None:
+    import_simrun(db, small.folder)
+    path = small.folder / "20150815-1530_20241" / "simulation_run0001_synapses.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    report = import_simrun(db, small.folder)
+    assert report.new_runs == ("20150815-1530_20241",)
+    rows = [*small.synapses[:3], small.synapses[3][:1]]
+    assert_activity(db["synapse_activation"], small, rows)
+
+
+def test_the_results_of_another_folder_are_not_mixed_in(
+    db: zdb.Database, small: GeneratedSimrun, tmp_path: Path
+) -> None:
+    import_simrun(db, small.folder)
+    shutil.copytree(small.folder / "20150815-1530_20240", tmp_path / "other" / "run")
+    for path in (tmp_path / "other").rglob("*_cells.csv"):
         path.unlink()
-    import_simrun(db, small.folder, overwrite=True)
-    assert db["sim_trial_index"] == small.trial_index[:2]
+    with pytest.raises(zdb.errors.KeyExistsError, match="overwrite=True"):
+        import_simrun(db, tmp_path / "other")
+    import_simrun(db, tmp_path / "other", overwrite=True)
+    assert db["sim_trial_index"] == ["run/000000", "run/000001"]
     assert "cell_activation" not in db, "it was of the first import"
+
+
+def test_keys_of_others_are_not_replaced(db: zdb.Database, small: GeneratedSimrun) -> None:
+    db["metadata"] = {"mine": 1}
+    with pytest.raises(zdb.errors.KeyExistsError, match="metadata: already there"):
+        import_simrun(db, small.folder)
+    assert db["metadata"] == {"mine": 1}
 
 
 def test_into_a_sub_database(db: zdb.Database, small: GeneratedSimrun) -> None:
@@ -177,14 +246,10 @@ def test_into_a_sub_database(db: zdb.Database, small: GeneratedSimrun) -> None:
 def test_progress_calls_a_function(db: zdb.Database, small: GeneratedSimrun) -> None:
     calls: list[tuple[str, int, int]] = []
     import_simrun(db, small.folder, progress=lambda *call: calls.append(call))
-    of_synapses = [call[1:] for call in calls if call[0] == "synapse_activation"]
-    assert of_synapses == [(done, 4) for done in (1, 2, 3, 4)]
-    assert {call[0] for call in calls} == {
-        "synapse_activation",
-        "cell_activation",
-        "voltage_traces",
-        "spike_times",
-    }
+    reads = [call[1:] for call in calls if call[0] == "read"]
+    assert reads
+    assert reads[-1][0] == reads[-1][1]
+    assert {"read", "synapse_activation", "cell_activation", "voltage_traces"} <= {call[0] for call in calls}
 
 
 def test_progress_bar_only_in_a_terminal(
@@ -203,8 +268,13 @@ def test_progress_bar_names_the_keys(db: zdb.Database, small: GeneratedSimrun, m
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("COLUMNS", "80")
     import_simrun(db, small.folder, progress=True)
-    assert "synapse_activation: 100%" in terminal.getvalue()
+    assert "read: 100%" in terminal.getvalue()
     assert "voltage_traces: 100%" in terminal.getvalue()
+
+
+def assert_no_keys(db: zdb.Database) -> None:
+    """Nothing is written but what the next import goes on with."""
+    assert set(db) <= {"_simrun_import"}
 
 
 def second_voltage_file(small: GeneratedSimrun) -> Path:
@@ -219,7 +289,7 @@ def test_a_run_that_ends_early_is_found(db: zdb.Database, small: GeneratedSimrun
         import_simrun(db, small.folder)
     assert str(path) in str(error.value)
     assert "20240_vm_all_traces.csv" in str(error.value)
-    assert list(db) == [], "nothing is written"
+    assert_no_keys(db)
 
 
 def test_runs_at_other_times_are_refused(db: zdb.Database, small: GeneratedSimrun) -> None:
@@ -227,7 +297,7 @@ def test_runs_at_other_times_are_refused(db: zdb.Database, small: GeneratedSimru
     path.write_text(path.read_text().replace("\n100.025\t", "\n100.024\t"))
     with pytest.raises(SimulationFileError, match="at other times"):
         import_simrun(db, small.folder)
-    assert list(db) == []
+    assert_no_keys(db)
 
 
 def test_a_truncated_voltage_file_is_found(db: zdb.Database, small: GeneratedSimrun) -> None:
@@ -235,7 +305,7 @@ def test_a_truncated_voltage_file_is_found(db: zdb.Database, small: GeneratedSim
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(SimulationFileError, match=r"20241_vm_all_traces\.csv: truncated"):
         import_simrun(db, small.folder)
-    assert list(db) == []
+    assert_no_keys(db)
 
 
 def test_a_truncated_synapse_file_is_found(db: zdb.Database, small: GeneratedSimrun) -> None:
@@ -243,4 +313,89 @@ def test_a_truncated_synapse_file_is_found(db: zdb.Database, small: GeneratedSim
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(SimulationFileError, match=r"simulation_run0001_synapses\.csv: truncated"):
         import_simrun(db, small.folder)
-    assert list(db) == []
+    assert_no_keys(db)
+
+
+def test_bad_files_are_reported_and_left_out(db: zdb.Database, tmp_path: Path) -> None:
+    made = generate_simrun(tmp_path / "results", runs=4, trials=2, duration=5.0)
+    runs = sorted(made.folder.iterdir())
+    first = runs[0] / "20240_vm_all_traces.csv"  # the first of all, which is not taken for the right one
+    first.write_text("".join(first.read_text().splitlines(keepends=True)[:50]))
+    synapses = runs[1] / "simulation_run0001_synapses.csv"
+    whole = synapses.read_bytes()
+    synapses.write_bytes(whole[:-7])
+    (runs[2] / "another_vm_all_traces.csv").write_text("")
+    report = import_simrun(db, made.folder, on_error="report")
+    good = [made.trial_index[row] for row in (2, 6, 7)]
+    assert db["sim_trial_index"] == good
+    np.testing.assert_array_equal(db["voltage_traces"]["voltage"], made.voltage[[2, 6, 7]])
+    assert db["voltage_traces"]["trial"].to_numpy().tolist() == good
+    assert list(db["spike_times"].columns["sim_trial_index"]) == good
+    assert set(db["synapse_activation"].columns["sim_trial_index"]) <= set(good)
+    table = report.problem_table().set_index("path")
+    assert table["trials"].to_dict() == {
+        runs[2].name: 0,
+        f"{runs[0].name}/20240_vm_all_traces.csv": 2,
+        f"{runs[1].name}/simulation_run0001_synapses.csv": 1,
+    }
+    assert "has 49 samples from 100.0 to 101.2 ms" in table["message"][f"{runs[0].name}/20240_vm_all_traces.csv"]
+    assert len(db["import_report"]["problems"]) == 3
+    assert "left out (1 trials)" in str(report)
+
+    synapses.write_bytes(whole)
+    (runs[2] / "another_vm_all_traces.csv").unlink()
+    again = import_simrun(db, made.folder, on_error="report")
+    assert again.new_runs == (runs[0].name, runs[1].name, runs[2].name)
+    assert db["sim_trial_index"] == made.trial_index[2:]
+    np.testing.assert_array_equal(db["voltage_traces"]["voltage"], made.voltage[2:])
+
+
+def test_nothing_but_bad_files(db: zdb.Database, small: GeneratedSimrun) -> None:
+    for path in small.folder.rglob("*_vm_all_traces.csv"):
+        path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(SimulationFileError, match="truncated"):
+        import_simrun(db, small.folder, on_error="report")
+    assert_no_keys(db)
+
+
+@pytest.mark.parametrize("prefix", ["{pid}", "seed_{pid}", "seed17_pid{pid}"])
+def test_recording_sites(db: zdb.Database, small: GeneratedSimrun, prefix: str) -> None:
+    """Files of all three naming schemes, two sites; the second is in the second run only."""
+    spikes = 0
+    for run in small.folder.iterdir():
+        pid = run.name.rpartition("_")[2]
+        sites = ["a_site_x_0.5_somaDist_92.7", *(["near.soma"] if pid == "20241" else [])]
+        for site in sites:
+            shutil.copy(run / f"{pid}_vm_all_traces.csv", run / f"{prefix.format(pid=pid)}_{site}_vm_dend_traces.csv")
+    import_simrun(db, small.folder, dendritic_threshold=-40)
+    first = db["dendritic_recordings/a_site_x_0.5_somaDist_92.7"]
+    np.testing.assert_array_equal(first["voltage"], small.voltage)
+    assert first["voltage"].attrs["units"] == "mV"
+    second = db["dendritic_recordings/near.soma"]
+    np.testing.assert_array_equal(second["voltage"], small.voltage[2:])
+    assert second["trial"].to_numpy().tolist() == small.trial_index[2:]
+    assert sorted(db.database("dendritic_spike_times")) == ["a_site_x_0.5_somaDist_92.7_-40.0", "near.soma_-40.0"]
+    crossings = ((small.voltage[:, :-1] < -40) & (small.voltage[:, 1:] >= -40)).sum(axis=1)
+    spikes = db["dendritic_spike_times/a_site_x_0.5_somaDist_92.7_-40.0"]
+    np.testing.assert_array_equal(spikes.row_size, crossings)
+
+    import_simrun(db, small.folder, dendrites=False)
+    assert "dendritic_recordings" not in db
+    assert "dendritic_spike_times" not in db
+
+
+def test_a_truncated_dendritic_file_costs_the_run(db: zdb.Database, small: GeneratedSimrun) -> None:
+    voltage = second_voltage_file(small)
+    lines = voltage.read_text().splitlines(keepends=True)
+    voltage.with_name("20241_site_vm_dend_traces.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(SimulationFileError, match=r"20241_site_vm_dend_traces\.csv has 199 samples"):
+        import_simrun(db, small.folder)
+    import_simrun(db, small.folder, on_error="report")
+    assert db["sim_trial_index"] == small.trial_index[:2]
+
+
+def test_a_site_without_a_legal_name(db: zdb.Database, small: GeneratedSimrun) -> None:
+    voltage = second_voltage_file(small)
+    shutil.copy(voltage, voltage.with_name("20241_my site_vm_dend_traces.csv"))
+    with pytest.raises(SimulationFileError, match="'my site' cannot be the name of a recording site"):
+        import_simrun(db, small.folder)

@@ -84,6 +84,17 @@ def test_spike_times(db: zdb.Database) -> None:
         assert times.tolist() == SUMMARY["spike_times"][trial]
 
 
+def test_dendrites(db: zdb.Database) -> None:
+    site = "apical_proximal_distal_rec_sites_ID_000_sec_038_seg_032_x_0.929_somaDist_920.7"
+    traces = db[f"dendritic_recordings/{site}"]["voltage"].load()
+    assert list(traces.shape) == SUMMARY["dendritic"]["shape"]
+    assert float(traces.sum()) == pytest.approx(SUMMARY["dendritic"]["sum"], rel=1e-14)
+    spikes = db[f"dendritic_spike_times/{site}_-30.0"]
+    table = pd.read_csv(REFERENCE / "dendritic_spike_times_-30.csv", index_col="sim_trial_index")
+    for times, trial in zip(spikes, table.index, strict=True):
+        assert times.tolist() == table.loc[trial].dropna().tolist()
+
+
 @pytest.mark.parametrize("threshold", [0, -30, -50])
 def test_spikes_at_other_thresholds(db: zdb.Database, threshold: int) -> None:
     expected = json.loads((REFERENCE / "spike_detection.json").read_text())

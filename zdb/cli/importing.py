@@ -22,6 +22,9 @@ def add_commands(commands: Commands) -> None:
     summary = "Import a folder of simulation results, see zdb.neuro.import_simrun."
     simrun = kinds.add("simrun", summary, _import_simrun, "folder", "url", "[key]")
     simrun.add_argument("--overwrite", action="store_true", help="replace the keys of an earlier import")
+    simrun.add_argument(
+        "--on-error", choices=["error", "report"], default="error", help="leave out bad files and report them"
+    )
     simrun.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
 
 
@@ -32,15 +35,23 @@ def _import_simrun(options: argparse.Namespace) -> Result:
         raise FileNotFoundError(2, "there is no such folder", options.folder)
     db = open_database(options, "a")
     target = db if options.key is None else db.database(options.key, create=True)
-    found = import_simrun(target, options.folder, overwrite=options.overwrite, progress=not options.quiet)
-    for folder in found.unfinished:
-        print(f"zdb: warning: {folder}: left out, this run has not ended", file=sys.stderr)
+    report = import_simrun(
+        target,
+        options.folder,
+        overwrite=options.overwrite,
+        on_error=options.on_error,
+        progress=not options.quiet,
+    )
+    for line in str(report).splitlines()[1:]:
+        print(f"zdb: warning: {line}", file=sys.stderr)
     document = {
         "url": target.url,
-        "runs": len(found.runs),
-        "trials": len(found.trial_index),
-        "unfinished": list(found.unfinished),
+        "runs": report.runs,
+        "trials": report.trials,
+        "new_runs": list(report.new_runs),
+        "unfinished": list(report.unfinished),
+        "problems": [{"path": bad.path, "message": bad.message} for bad in report.problems],
         "keys": list(target),
     }
-    text = f"{document['trials']} trials of {document['runs']} runs are in {target.url}"
+    text = f"{report.trials} trials of {report.runs} runs are in {target.url}, {len(report.new_runs)} runs are new"
     return Result("" if options.quiet else text, document)

@@ -9,12 +9,12 @@ from dask.delayed import delayed
 
 from zdb.neuro.batches import ReadOptions, find_time, fingerprint, split_into_batches
 from zdb.neuro.imported import KEYS, RUNS, Imported
-from zdb.neuro.keys import Source, write_joined
 from zdb.neuro.readers import SimulationFileError
 from zdb.neuro.report import ImportReport, Problem
 from zdb.neuro.simrun import find_simrun
 from zdb.neuro.staging import STAGING, find_batches, stage_batch
 from zdb.neuro.tasks import run_tasks
+from zdb.neuro.writing import Source, write_joined
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,9 +147,7 @@ def import_simrun(
     runs = _write_runs(db, trials, {**kept.fingerprints, **fingerprints}, problems)
     if STAGING in db:
         del db[STAGING]
-    return ImportReport(
-        str(found.root), runs, len(trials), tuple(run.path for run in new), found.unfinished, problems
-    )
+    return ImportReport(str(found.root), runs, len(trials), tuple(run.path for run in new), found.unfinished, problems)
 
 
 def _read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
@@ -65,7 +66,7 @@ class JoinedArray:
 
     @cached_property
     def ends(self) -> list[int]:
-        return np.cumsum([span.stop - span.start for span in self.spans]).tolist()
+        return list(accumulate(span.stop - span.start for span in self.spans))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -201,7 +202,8 @@ def _ragged_variable(dim: str, joined: JoinedArray, attrs: dict[str, Any]) -> xr
 
 
 def _all_labels(columns: Iterable[pd.Series[Any]]) -> pd.Index[Any]:
-    return pd.Index(sorted({label for column in columns for label in column.cat.categories}))
+    labels: pd.Index[Any] = pd.Index(sorted({label for column in columns for label in column.cat.categories}))
+    return labels
 
 
 def _lookup(column: pd.Series[Any], labels: pd.Index[Any]) -> Array:

@@ -23,7 +23,7 @@ def run_tasks(tasks: Sequence[Delayed], step: str, progress: Progress) -> list[A
     """Compute all tasks, and return their results in order."""
     if not tasks:
         return []
-    client = getattr(get_scheduler(), "__self__", None)
+    client = getattr(get_scheduler(), "__self__", None)  # type: ignore[no-untyped-call]
     if hasattr(client, "scheduler_info"):  # dask callbacks do not hear of distributed
         return _run_distributed(client, tasks, step, progress)
     with reporting(step, progress):
@@ -36,7 +36,7 @@ def _run_distributed(client: Any, tasks: Sequence[Delayed], step: str, progress:
 
     futures = client.compute(list(tasks))
     with tqdm(total=len(futures), desc=step, disable=None if progress is True else True) as bar:
-        for done, future in enumerate(as_completed(futures), 1):
+        for done, future in enumerate(as_completed(futures), 1):  # type: ignore[no-untyped-call]
             future.result()
             bar.update()
             if callable(progress):

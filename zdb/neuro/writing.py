@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from zdb.neuro.imported import FOLDERS, KEYS, RUNS
+from zdb.neuro.imported import FOLDERS, KEYS
 from zdb.neuro.joining import TRIALS, Part, join_ragged, join_spike_times, join_traces
 from zdb.neuro.staging import RECORD
 from zdb.neuro.tasks import reporting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     import zdb
     from zdb.neuro.tasks import Progress
@@ -64,10 +63,10 @@ def write_joined(db: zdb.Database, sources: Sequence[Source], trials: pd.DataFra
 def _names(db: zdb.Database, source: Source) -> list[str]:
     if source.prefix:
         return [name for name in db.database(source.prefix).keys(recursive=True) if name != RECORD]
-    of_folders = [
-        f"{folder}/{name}" for folder in FOLDERS[:2] if folder in db for name in db.database(folder).keys(recursive=True)
-    ]
-    return [key for key in KEYS[:4] if source.runs and key in db] + (of_folders if source.runs else [])
+    if not source.runs:
+        return []
+    folders = [folder for folder in FOLDERS[:2] if folder in db]
+    return [key for key in KEYS[:4] if key in db] + [f"{top}/{name}" for top in folders for name in db.database(top)]
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -82,9 +81,7 @@ def _parts(db: zdb.Database, sources: Sequence[Source], name: str, trials: pd.Da
         key = source.key(name)
         if key in db:
             labels = _labels(db, key, name)
-            places |= {
-                label: (key, row) for row, label in enumerate(labels) if label.rpartition("/")[0] in source.runs
-            }
+            places |= {label: (key, row) for row, label in enumerate(labels) if label.rpartition("/")[0] in source.runs}
     parts: list[Part] = []
     for label in trials[TRIALS]:
         if label not in places:
