@@ -25,7 +25,7 @@ FLOORS = [
     {"handle"},
     {"write", "info"},
     {"formats", "engine"},
-    {"provenance", "locks", "records", "keys", "openers"},
+    {"provenance", "attributes", "locks", "records", "keys", "openers"},
     {"environment", "process", "git", "redact"},
     {"config", "errors"},
 ]

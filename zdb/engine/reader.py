@@ -10,8 +10,8 @@ from xarray.core import indexing
 from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import StorePath
 
+from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import StoredArray, ValueSource
-from zdb.engine.writer import FORMAT_ATTRIBUTES
 
 if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode, Node

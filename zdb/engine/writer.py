@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import ArrayTarget
 from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
@@ -25,22 +26,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.store import NodeStore
 
-__all__ = ["FORMAT_ATTRIBUTES", "LayoutOptions", "publish"]
-
-# Attributes that a format may set on its Dataset; every other ``zdb_`` attribute belongs to the engine.
-FORMAT_ATTRIBUTES = frozenset(
-    {
-        "zdb_type",
-        "zdb_dtype",
-        "zdb_shape",
-        "zdb_recipe",
-        "zdb_value",
-        "zdb_name",
-        "zdb_size",
-        "zdb_sha256",
-        "zdb_source",
-    }
-)
+__all__ = ["LayoutOptions", "publish"]
 
 # The types that lie in the store; formats turn all others into these.
 _STORED_KINDS = "biufcT"
