@@ -595,3 +595,53 @@ class TestProvenance:
         provenance = Provenance.post_hoc(datetime.now(UTC))
         with pytest.raises(dataclasses.FrozenInstanceError):
             provenance.user = "eve"
+
+
+def elsewhere(**changes) -> Provenance:
+    made = Provenance(
+        created=datetime(2019, 5, 17, 9, 30, 1, tzinfo=UTC),
+        user="ada",
+        hostname="node7",
+        git_commit="6c2c82f110d882e7734b2cf1ad02ad8af87c0d03",
+        git_state="dirty",
+        writer_version="other 1.0",
+        inputs=("a/b",),
+        jobs={"slurm_job_id": "17"},
+        environment={"distributions": {"numpy": "1.19.2"}, "imported": {}},
+        history=("import numpy", "token = 'hunter2hunter2'"),
+        imported_from="/old/database, key x",
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1.0, 2.0]], ids=["small", "list"])
+def test_the_provenance_of_what_was_made_elsewhere_is_kept(tmp_path, value):
+    db = zdb.open(tmp_path / "new.zdb")
+    before = datetime.now(UTC)
+    db.set("x", value, provenance=elsewhere())
+    kept = db.provenance("x")
+    assert before - timedelta(seconds=1) <= kept.imported <= datetime.now(UTC)
+    assert kept.duration >= 0
+    assert "hunter2" not in str(kept.history)
+    same = dataclasses.replace(kept, imported=None, duration=None, format="", history=elsewhere().history)
+    assert same == elsewhere()
+    assert db.info("x").created == elsewhere().created
+    assert "imported from  /old/database, key x" in str(kept)
+    assert kept.to_dict()["imported"].startswith("20")
+    json.dumps(kept.to_dict())
+
+
+def test_records_of_what_was_made_elsewhere_are_written_once(tmp_path):
+    db = zdb.open(tmp_path / "new.zdb")
+    for key in "abc":
+        db.set(key, 1, provenance=elsewhere())
+    assert len(list((tmp_path / "new.zdb" / "_zdb" / "environments").glob("*/zarr.json"))) == 1
+
+
+def test_a_time_stamp_of_elsewhere_is_post_hoc(tmp_path):
+    db = zdb.open(tmp_path / "new.zdb")
+    db.set("x", 1, provenance=elsewhere(is_post_hoc=True, environment=None, history=None))
+    kept = db.provenance("x")
+    assert kept.is_post_hoc
+    assert kept.environment is None
+    assert "(post hoc)" in str(kept)

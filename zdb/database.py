@@ -184,6 +184,7 @@ class Database(Maintenance, MutableMapping[Key, Any]):
         codec: Any = None,
         overwrite: bool = True,
         attrs: Mapping[str, Any] | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         """Write a value.
 
@@ -202,6 +203,8 @@ class Database(Maintenance, MutableMapping[Key, Any]):
             Replace what is at the key; if false, raise :class:`~zdb.errors.KeyExistsError`.
         attrs : mapping, optional
             JSON-able remarks kept with the value and shown by :meth:`info`.
+        provenance : Provenance, optional
+            For a value that was made elsewhere: what is known of it, instead of what is found out about this process.
 
         Raises
         ------
@@ -212,7 +215,7 @@ class Database(Maintenance, MutableMapping[Key, Any]):
         ReadOnlyError, StorageError, WriteError
             The store or the computation failed; the old value is intact.
         """
-        request = WriteRequest(format, chunks, shards, codec, overwrite, attrs)
+        request = WriteRequest(format, chunks, shards, codec, overwrite, attrs, provenance)
         path = self._at(key)
         self._before_writing()
         write(self._engine, path, value, request)

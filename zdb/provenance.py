@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["Capture", "Provenance", "capture"]
 
 
+# Fields of a provenance that are text, and attributes of the same name.
+TEXTS = (
+    "user",
+    "hostname",
+    "program",
+    "git_commit",
+    "git_state",
+    "git_remote",
+    "writer_version",
+    "python_version",
+    "imported_from",
+)
+
+
 @dataclass(frozen=True)
 class Capture:
     """What is recorded with one write.
@@ -114,6 +128,10 @@ class Provenance:
         Notebook cells that had been run, secrets replaced; None outside of notebooks.
     is_post_hoc : bool
         Nothing was recorded by the writer; `created` is the time stamp of the store.
+    imported_from : str
+        Where the value was before, if it was made elsewhere; all else is then what was known of it there.
+    imported : datetime or None
+        When it was imported, in UTC.
     """
 
     created: datetime
@@ -132,6 +150,8 @@ class Provenance:
     environment: Mapping[str, Any] | None = None
     history: tuple[str, ...] | None = None
     is_post_hoc: bool = False
+    imported_from: str = ""
+    imported: datetime | None = None
 
     @classmethod
     def from_attributes(
@@ -175,7 +195,46 @@ class Provenance:
             jobs={name.removeprefix("zdb_"): attributes[name] for name in JOB_ATTRIBUTES if name in attributes},
             environment=environment,
             history=None if history is None else tuple(history["cells"]),
+            is_post_hoc=bool(attributes.get("zdb_post_hoc", 0)),
+            imported_from=text("imported_from"),
+            imported=datetime.fromisoformat(text("imported")) if text("imported") else None,
         )
+
+    def recorded(self, duration: float | None = None) -> Capture:
+        """Return the attributes and records that keep this; secrets are taken out, as by :func:`capture`.
+
+        Parameters
+        ----------
+        duration
+            How long it took to write the value, in seconds.
+        """
+        from zdb.environment import canonical_hash
+        from zdb.redact import redact_credentials, redact_text
+
+        texts = {name: getattr(self, name) for name in TEXTS}
+        attributes: dict[str, str | int | float] = {
+            "zdb_created": _iso(self.created),
+            **{f"zdb_{name}": redact_credentials(text) for name, text in texts.items() if text},
+            **{f"zdb_{name}": value for name, value in self.jobs.items()},
+        }
+        if self.imported_from:
+            attributes["zdb_imported"] = _iso(self.imported or datetime.now(UTC))
+        if self.is_post_hoc:
+            attributes["zdb_post_hoc"] = 1
+        if self.inputs:
+            attributes["zdb_inputs"] = json.dumps(list(self.inputs))
+        if duration is not None:
+            attributes["zdb_duration"] = float(duration)
+        records: dict[str, dict[str, Any]] = {}
+        if self.environment is not None:
+            environment = dict(self.environment)
+            attributes["zdb_environment"] = canonical_hash(environment)
+            records[f"environments/{attributes['zdb_environment']}"] = environment
+        if self.history is not None:
+            history = {"cells": [redact_text(cell) for cell in self.history]}
+            attributes["zdb_history"] = canonical_hash(history)
+            records[f"histories/{attributes['zdb_history']}"] = history
+        return Capture(attributes, records)
 
     @classmethod
     def post_hoc(cls, created: datetime, format: str = "") -> Provenance:  # noqa: A002
@@ -195,6 +254,7 @@ class Provenance:
         """Return all fields as JSON values; `created` in ISO 8601."""
         made = {f.name: getattr(self, f.name) for f in fields(self)}
         made["created"] = _iso(self.created)
+        made["imported"] = None if self.imported is None else _iso(self.imported)
         made["inputs"] = list(self.inputs)
         made["jobs"] = dict(self.jobs)
         made["environment"] = None if self.environment is None else dict(self.environment)
@@ -202,11 +262,13 @@ class Provenance:
         return made
 
     def _rows(self) -> list[tuple[str, str]]:
-        if self.is_post_hoc:
+        if self.is_post_hoc and not self.imported_from:
             rows = [("created", f"{_iso(self.created)} (post hoc: time stamp of the store)")]
             return [*rows, ("format", self.format)] if self.format else rows
         rows = [
-            ("created", _iso(self.created)),
+            ("created", _iso(self.created) + (" (post hoc)" if self.is_post_hoc else "")),
+            ("imported from", self.imported_from),
+            ("imported", "" if self.imported is None else _iso(self.imported)),
             ("user", self.user),
             ("hostname", self.hostname),
             ("program", self.program),
@@ -222,7 +284,7 @@ class Provenance:
             ("history", "" if self.history is None else f"{len(self.history)} notebook cells"),
         ]
         if self.git_state == "none":
-            rows[4] = ("git", "none")
+            rows = [(name, "none" if name == "git" else value) for name, value in rows]
         return [(name, text) for name, text in rows if text]
 
     def _environment_summary(self) -> str:

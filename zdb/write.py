@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from zdb.engine.plain import PlainEngine
+    from zdb.provenance import Provenance
 
 __all__ = ["WriteRequest", "write"]
 
@@ -35,6 +36,7 @@ class WriteRequest:
     codec: Any = None
     overwrite: bool = True
     attrs: Mapping[str, Any] | None = None
+    provenance: Provenance | None = None
 
 
 def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest) -> None:
@@ -68,7 +70,8 @@ def _write_value(
         if encoded is not None:
             chosen.check_written(encoded)
         before_commit()
-        captured = capture(round(time.perf_counter() - started, 6))
+        duration = round(time.perf_counter() - started, 6)
+        captured = capture(duration) if request.provenance is None else request.provenance.recorded(duration)
         for place, record in captured.records.items():
             engine.set_record(place, record)
         return {**own, **captured.attributes}
