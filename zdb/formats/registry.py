@@ -31,6 +31,7 @@ BUILT_IN = {
     "table": "zdb.formats.tables:TableFormat",
     "ragged": "zdb.formats.ragged:RaggedFormat",
     "file": "zdb.formats.files:FileFormat",
+    "nested": "zdb.formats.nested:NestedFormat",
     "pickle": "zdb.formats.objects:PickleFormat",
 }
 
