@@ -18,6 +18,7 @@ SECTIONS = (
     ("Catalog", "zdb", ["Catalog"]),
     ("Settings", "zdb.config", "*"),
     ("Reports", "zdb.maintenance.report", "*"),
+    ("Reports of copies", "zdb.transfer.report", "*"),
     ("Formats", "zdb", ["Format", "Selection", "register"]),
     ("Layout", "zdb.engine.layout", ["choose_layout", "choose_codecs"]),
     ("Errors", "zdb.errors", "*"),

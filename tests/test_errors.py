@@ -11,6 +11,7 @@ BUILTINS = {
     "KeyNotFoundError": KeyError,
     "InvalidKeyError": ValueError,
     "KeyExistsError": FileExistsError,
+    "InvalidQueryError": ValueError,
     "KeyConflictError": FileExistsError,
     "ReadOnlyError": PermissionError,
     "DatabaseNotFoundError": FileNotFoundError,

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from zdb.formats.ragged import Ragged
     from zdb.formats.registry import Format, Selection, register
     from zdb.info import Info
+    from zdb.maintenance.report import VerifyReport
     from zdb.opening import adopt, open  # noqa: A004
     from zdb.provenance import Provenance
+    from zdb.transfer.report import TransferReport
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,8 @@ __all__ = [
     "Ragged",
     "Selection",
     "StoredFile",
+    "TransferReport",
+    "VerifyReport",
     "ZdbError",
     "__version__",
     "adopt",
@@ -50,6 +54,8 @@ _LAZY = {
     "Ragged": "zdb.formats.ragged",
     "Selection": "zdb.formats.registry",
     "StoredFile": "zdb.formats.stored_file",
+    "TransferReport": "zdb.transfer.report",
+    "VerifyReport": "zdb.maintenance.report",
     "adopt": "zdb.opening",
     "catalog": "zdb.catalogs",
     "config": "zdb.config",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zdb.engine.node import DATABASE, FOREIGN, Node, dump, node_path
 from zdb.engine.plain import PlainEngine, new_id
 from zdb.engine.store import open_store
-from zdb.errors import CorruptChunkError, NotADatabaseError, ZdbError
+from zdb.errors import CorruptChunkError, DatabaseNotFoundError, InvalidQueryError, NotADatabaseError, ZdbError
 from zdb.records import CatalogWarning, Record, Records, default_place
 
 if TYPE_CHECKING:
@@ -60,6 +60,52 @@ class Catalog(Records):
         made = pd.DataFrame(rows, columns=columns)
         moments = dict.fromkeys(["created", "last_seen"], "datetime64[us, UTC]")
         return made.astype(moments | dict.fromkeys(["keys", "size"], "Int64"))
+
+    def find(
+        self, pattern: str | None = None, storage_options: Mapping[str, Any] | None = None, **conditions: Any
+    ) -> pd.DataFrame:
+        """Find keys in all databases of the catalog, see :meth:`zdb.Database.find`.
+
+        Databases that are not where the catalog says, or do not answer, are left out with a warning.
+
+        Parameters
+        ----------
+        pattern : str, optional
+        storage_options : mapping, optional
+            Passed to the fsspec file systems.
+        **conditions
+            Those of :meth:`zdb.Database.find`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As of :meth:`zdb.Database.find`, with the url of the database as first column.
+
+        Raises
+        ------
+        InvalidQueryError
+            A condition is not known or cannot be understood.
+        CatalogError
+            The catalog cannot be read.
+        """
+        from zdb.find import COLUMNS, Query, as_frame, search
+
+        unknown = [name for name in conditions if name not in Query.__dataclass_fields__]
+        if unknown:
+            raise InvalidQueryError(
+                f"there is no condition {unknown[0]!r}; there are {', '.join(Query.__dataclass_fields__)}"
+            )
+        query = Query(pattern, **conditions)
+        rows: list[dict[str, Any]] = []
+        for record in self.records():
+            try:
+                if _database_id(record.url, storage_options) != record.id:
+                    raise DatabaseNotFoundError(f"database {record.id} is not there any more")
+                engine = PlainEngine(open_store(record.url, storage_options, read_only=True))
+                rows += [{"url": record.url, **row} for row in search(engine, "", query)]
+            except ZdbError as error:
+                warnings.warn(f"{record.url}: left out: {error}", CatalogWarning, stacklevel=2)
+        return as_frame(sorted(rows, key=lambda row: (row["url"], row["key"])), ("url", *COLUMNS))
 
     def search(
         self,

@@ -6,11 +6,13 @@ from collections.abc import Iterator, KeysView, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
+from zdb.find import Finding
 from zdb.formats import registry
 from zdb.info import Info
 from zdb.keys import Key
 from zdb.maintenance.abilities import Maintenance
 from zdb.provenance import Provenance
+from zdb.transfer.abilities import Transfer
 from zdb.write import WriteRequest, write
 
 if TYPE_CHECKING:
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Database"]
 
 
-class Database(Maintenance, MutableMapping[Key, Any]):
+class Database(
+    Finding,
+    Maintenance,
+    Transfer,
+    MutableMapping[Key, Any],
+):
     """A database of values and sub-databases, made by :func:`zdb.open`.
 
     Keys are names, or names joined by ``/`` (a tuple of names means the same). Assigning a value replaces the old

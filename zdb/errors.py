@@ -8,6 +8,7 @@ __all__ = [
     "DatabaseNotFoundError",
     "FormatNotInstalledError",
     "InvalidKeyError",
+    "InvalidQueryError",
     "KeyConflictError",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -65,6 +66,10 @@ class NotADatabaseError(ZdbError, FileExistsError):
 
 class UnsupportedVersionError(ZdbError, ValueError):
     """Written by a newer zdb, in a format version that this one does not know."""
+
+
+class InvalidQueryError(ZdbError, ValueError):
+    """A condition for finding keys cannot be understood."""
 
 
 class FormatNotInstalledError(ZdbError, ImportError):

@@ -345,3 +345,12 @@ def test_plain_zarr_reads_what_was_written(local):
     assert array.chunks == (1, 2)
     assert array.shards == (2, 4)
     np.testing.assert_array_equal(array[:], example(2.0)["v"])
+
+
+def test_an_array_of_fewer_dimensions_takes_the_place_of_one_of_more(nodes):
+    """The first chunk of one is c/0, and that of the other lay in a folder c/0 three generations before."""
+    for ndim in (2, 1, 2, 1, 1, 2, 3, 3, 1):
+        values = np.arange(6.0).reshape(*[1] * (ndim - 1), 6)
+        dataset = xr.Dataset({"v": ([f"d{axis}" for axis in range(ndim)], values)})
+        read = open_value(nodes, put(nodes, dataset))
+        np.testing.assert_array_equal(read["v"].values, values)

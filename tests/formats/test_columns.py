@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import xarray as xr
+from formats.comparing import assert_same_array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.formats.comparing import assert_same_array
 from zdb.errors import UnsupportedValueError
 from zdb.formats.columns import column_names, decode_array, encode_array, stored_length
 from zdb.formats.rows import Rows

@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import xarray as xr
+from formats.memory import elements_read, roundtrip, store
 from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_index_equal, assert_series_equal
 
-from tests.formats.memory import elements_read, roundtrip, store
 from zdb.errors import SelectionError, UnsupportedValueError
 from zdb.formats import Selection, for_value
 from zdb.formats.dask_tables import PartitionedTable

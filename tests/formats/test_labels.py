@@ -12,10 +12,10 @@ import dateutil.tz
 import numpy as np
 import pandas as pd
 import pytest
+from formats.strategies import json_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.formats.strategies import json_values
 from zdb.errors import UnsupportedValueError
 from zdb.formats.labels import from_json, json_exactly, timezone_from_json, timezone_to_json, to_json
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from formats.comparing import assert_same_array
+from formats.memory import elements_read, roundtrip, store
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.formats.comparing import assert_same_array
-from tests.formats.memory import elements_read, roundtrip, store
 from zdb.errors import SelectionError, UnsupportedValueError
 from zdb.formats import Selection, for_value
 from zdb.formats.ragged import Ragged, RaggedFormat

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from formats.comparing import assert_same_array
+from formats.memory import StoredArray
 from hypothesis import given
 from hypothesis import strategies as st
 from xarray.core.indexing import LazilyIndexedArray
 
-from tests.formats.comparing import assert_same_array
-from tests.formats.memory import StoredArray
 from zdb.errors import SelectionError
 from zdb.formats.rows import Rows
 

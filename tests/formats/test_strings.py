@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from formats.comparing import assert_same_array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.formats.comparing import assert_same_array
 from zdb.errors import UnsupportedValueError
 from zdb.formats import strings
 from zdb.formats.rows import Rows

@@ -13,11 +13,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import xarray as xr
+from formats.memory import elements_read, roundtrip, store
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal as assert_polars_equal
 
-from tests.formats.memory import elements_read, roundtrip, store
 from zdb.errors import SelectionError, UnsupportedValueError
 from zdb.formats import Selection, for_value
 from zdb.formats.tables import TableFormat

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import zdb
 from zdb.cli.commands import Result
+from zdb.cli.find import add_find, catalog_find
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +26,7 @@ def add_commands(commands: Commands) -> None:
     group.add("ls", "List the databases that the catalog knows.", _ls)
     search = group.add("search", "Register all databases below a folder or URL.", _search, "root")
     search.add_argument("--quiet", "-q", action="store_true", help="show no progress")
+    add_find(group, "Find keys in all databases of the catalog.", catalog_find, "[pattern]")
     group.add("merge", "Take over the records of another catalog.", _merge, "catalog")
     group.add("forget", "Remove a database from the catalog; the database stays.", _forget, "id")
     heal = group.add("heal", "Look at every registered place, and tell what moved, vanished or was copied.", _heal)

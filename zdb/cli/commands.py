@@ -87,8 +87,11 @@ POSITIONALS = {
     "file": "a file, or '-' for standard input or output",
     "old": "the key as it is",
     "new": "the key as it shall be",
+    "pattern": "a name such as 'voltage*', or with '/' a whole key such as 'soma/*'",
     "root": "a folder, or a URL such as s3://bucket/results",
     "catalog": "a folder or URL with the records of databases",
     "id": "32 hexadecimal digits, as `zdb info` shows them",
+    "target": "where the database lies that is copied to",
+    "newkey": "the key in the target, if it shall be another one",
     "folder": "folder with the results of simulations",
 }

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 import zdb
 from zdb import errors
-from zdb.cli import catalog, change, files, importing, look, maintain
+from zdb.cli import (
+    catalog,
+    change,
+    files,
+    find,
+    importing,
+    look,
+    maintain,
+    transfer,
+)
 from zdb.cli.commands import Commands, common_options
 
 if TYPE_CHECKING:
@@ -24,7 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["build_parser", "main"]
 
 # Each has a function ``add_commands``; the help shows the commands in this order.
-MODULES = (look, files, change, importing, catalog, maintain)
+MODULES = (
+    look,
+    find,
+    files,
+    change,
+    importing,
+    catalog,
+    maintain,
+    transfer,
+)
 
 ERROR, NOT_FOUND, NO_PERMISSION, EXISTS = 1, 3, 4, 5
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the number of the signal, as in a shell

@@ -84,6 +84,11 @@ class LocalNodes(NodeStore):
             with translated(self.url, path), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._at(path))  # noqa: PTH108
 
+    def prune(self, path: str) -> None:
+        for folder, _, _ in os.walk(self._at(path), topdown=False):
+            with contextlib.suppress(OSError):  # something lies in it
+                os.rmdir(folder)  # noqa: PTH106
+
     def delete_tree(self, path: str) -> None:
         self.require_writable()
         folder, name = os.path.split(self._at(path))

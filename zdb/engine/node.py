@@ -169,6 +169,13 @@ class Node:
         }
         return {"": self.attributes, **nested}
 
+    def object_paths(self) -> Iterator[str]:
+        """Paths of all objects of a value: its metadata, that of its arrays and groups, and all chunks."""
+        yield node_path(self.path)
+        yield from (node_path(f"{self.path}/{name}") for name in [*self.arrays, *self.groups] if name)
+        for array in self.arrays.values():
+            yield from array.object_paths()
+
     @property
     def nbytes(self) -> int:
         """Uncompressed size of all arrays in bytes, 16 for a string."""

@@ -58,6 +58,9 @@ class NodeStore(ABC):
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; those that do not exist are passed over."""
 
+    def prune(self, path: str) -> None:  # noqa: B027 - most stores have no folders
+        """Remove folders in which nothing lies, where the store has folders."""
+
     @abstractmethod
     def delete_tree(self, path: str) -> None:
         """Remove all objects below a path, those named ``zarr.json`` first, deepest first."""

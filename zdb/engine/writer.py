@@ -102,6 +102,7 @@ def clear_leftovers(nodes: NodeStore, path: str, current: Node | None) -> None:
         for array in current.arrays.values():
             kept.update(array.object_paths())
     nodes.delete(p for p in nodes.list_objects(path) if p not in kept)
+    nodes.prune(path)  # where a chunk c/0/0 was, c/0 may come now
 
 
 class _Plan:

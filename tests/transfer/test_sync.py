@@ -1,0 +1,333 @@
+"""Copying between databases: readers of the target see whole values, and a copy can be interrupted anywhere."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from maintenance.samples import fill
+
+import zdb
+from zdb.cli import main
+from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError, ReadOnlyError
+from zdb.transfer import copying
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from places import Place
+
+    from zdb import Database
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def assert_same(db: Database, other: Database) -> None:
+    assert db.keys(recursive=True) == other.keys(recursive=True)
+    for key in db.keys(recursive=True):
+        xr.testing.assert_identical(plain(db, key), plain(other, key))
+        assert db.provenance(key) == other.provenance(key)
+    assert other.verify().ok
+
+
+def plain(db: Database, key: str) -> Any:
+    """What lies at a key as plain xarray reads it, without what tells one copy from another."""
+    opened = db.dataset(key).load()
+    for name in ("zdb_id", "zdb_generation", "zdb_copy_of"):
+        opened.attrs.pop(name, None)
+    return opened
+
+
+@pytest.mark.parametrize("store", ["local", "memory", pytest.param("s3", marks=pytest.mark.s3)])
+def test_a_database_is_copied_as_it_is(
+    place: Place, store: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    from places import new_place
+
+    db = place.open()
+    fill(db)
+    target = new_place(store, tmp_path, request).open()
+    report = db.copy_to(target)
+    assert report.ok
+    assert sorted(report.copied) == sorted(db.keys(recursive=True))
+    assert_same(db, target)
+    again = db.copy_to(target)
+    assert (again.copied, again.objects, again.unchanged) == ([], 0, len(report.copied))
+
+
+def test_only_what_changed_is_copied(db: Database, tmp_path: Path) -> None:
+    fill(db)
+    target = zdb.open(tmp_path / "copy.zdb")
+    db.sync_to(target)
+    db["parameters"] = {"dt": 0.1}
+    db.set("run/traces", np.ones((7, 3)), chunks=(5, 3))
+    db["new/value"] = 1
+    del db["file"]
+    planned = db.sync_to(target, dry_run=True)
+    assert planned.copied == ["new/value", "parameters", "run/traces"]
+    assert target["parameters"] == {"dt": 0.025}
+    assert db.sync_to(target).copied == planned.copied
+    assert "file" in target
+    assert db.sync_to(target, delete=True, dry_run=True).deleted == ["file"]
+    assert db.sync_to(target, delete=True).deleted == ["file"]
+    assert_same(db, target)
+
+
+def test_what_was_changed_in_the_target_is_copied_again(db: Database, tmp_path: Path) -> None:
+    db["a"] = np.arange(3)
+    target = zdb.open(tmp_path / "copy.zdb")
+    db.sync_to(target)
+    target["a"] = np.arange(5)
+    with pytest.raises(KeyExistsError, match="a: exists in"):
+        db.copy_to(target)
+    assert db.sync_to(target).copied == ["a"]
+    assert_same(db, target)
+    assert target.sync_to(db).copied == []  # and back there is nothing to do
+    assert target.info("a").generation == 2
+
+
+def test_a_key_is_copied_to_another_key_and_to_the_same_database(db: Database, tmp_path: Path) -> None:
+    fill(db)
+    db.copy_to(db, "run/traces", "traces")
+    np.testing.assert_array_equal(db["traces"], db["run/traces"])
+    assert db.provenance("traces") == db.provenance("run/traces")
+    db.copy_to(db.database("copies", create=True), "run")
+    assert db.database("copies/run").keys(recursive=True) == db.database("run").keys(recursive=True)
+    assert db.verify().ok
+    with pytest.raises(KeyConflictError, match="one lies in the other"):
+        db.copy_to(db, "run", "run/below")
+    with pytest.raises(KeyNotFoundError):
+        db.copy_to(zdb.open(tmp_path / "copy.zdb"), "no")
+
+
+def test_values_and_databases_do_not_replace_each_other(db: Database, tmp_path: Path) -> None:
+    target = zdb.open(tmp_path / "copy.zdb")
+    db["a/b"] = 1
+    target["a"] = 2
+    with pytest.raises(KeyConflictError, match="a: is a value in"):
+        db.sync_to(target)
+    with pytest.raises(KeyConflictError, match="is a sub-database in"):
+        target.sync_to(db)
+    with pytest.raises(KeyConflictError):
+        db.copy_to(target, "a/b", "a/c")
+    with pytest.raises(ReadOnlyError):
+        db.sync_to(zdb.open(tmp_path / "copy.zdb", "r"))
+    assert target["a"] == 2
+
+
+def test_a_damaged_value_is_not_copied(db: Database, tmp_path: Path) -> None:
+    db.set("a", np.arange(10), chunks=(5,))
+    db["b"] = 1
+    target = zdb.open(tmp_path / "copy.zdb")
+    db.sync_to(target)
+    db.set("a", np.arange(20), chunks=(5,))
+    db._engine.nodes.delete(["a/data/1"])
+    report = db.sync_to(target, delete=True)
+    assert list(report.failed) == ["a"]
+    assert "a/data/1" in report.failed["a"]
+    np.testing.assert_array_equal(target["a"], np.arange(10))
+
+
+def test_a_reader_of_the_target_keeps_its_generation(db: Database, tmp_path: Path) -> None:
+    target = zdb.open(tmp_path / "copy.zdb")
+    for number in range(6):
+        db.set("a", xr.Dataset({"x": ("t", np.full(20, number))}), chunks=(5,))
+        if number:
+            opened = target["a"]
+            db.sync_to(target)
+            np.testing.assert_array_equal(opened["x"].values, np.full(20, number - 1))
+        else:
+            db.sync_to(target)
+    assert target.verify().ok
+
+
+def test_plain_zarr_is_copied(db: Database, tmp_path: Path) -> None:
+    import zarr
+
+    db.database("plain", create=True)
+    group = zarr.create_group(f"{db.url}/plain/group")
+    group.create_array("x", data=np.arange(5), dimension_names=["t"])
+    target = zdb.open(tmp_path / "copy.zdb")
+    assert db.sync_to(target).copied == ["plain/group"]
+    xr.testing.assert_identical(target["plain/group"].load(), db["plain/group"].load())
+    assert db.sync_to(target).copied == []
+    group["x"][0] = 7
+    group.create_array("y", data=np.arange(5), dimension_names=["t"])
+    assert db.sync_to(target).copied == ["plain/group"]
+    xr.testing.assert_identical(target["plain/group"].load(), db["plain/group"].load())
+
+
+def test_a_zip_file_is_copied(db: Database, tmp_path: Path) -> None:
+    fill(db)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", db.url)
+    target = zdb.open(tmp_path / "copy.zdb")
+    zdb.open(tmp_path / "packed.zip", "r").copy_to(target)
+    assert_same(db, target)
+
+
+class Sync(RuleBasedStateMachine):
+    """Two databases that change, and syncs between them, against two dicts."""
+
+    folder: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.source, self.target = zdb.open(self.folder / "a.zdb"), zdb.open(self.folder / "b.zdb")
+        self.has: dict[str, int] = {}
+        self.had: dict[str, int] = {}
+        self.number = 0
+
+    keys = st.sampled_from(["a", "b", "c/a", "c/b"])
+
+    def write(self, db: Database, model: dict[str, int], key: str, small: bool) -> None:
+        self.number += 1
+        db.set(key, self.number if small else np.full(6, self.number), **({} if small else {"chunks": (2,)}))
+        model[key] = self.number
+
+    @rule(key=keys, small=st.booleans())
+    def change_source(self, key: str, small: bool) -> None:
+        self.write(self.source, self.has, key, small)
+
+    @rule(key=keys, small=st.booleans())
+    def change_target(self, key: str, small: bool) -> None:
+        self.write(self.target, self.had, key, small)
+
+    @rule(key=keys)
+    def delete(self, key: str) -> None:
+        if self.has.pop(key, None) is not None:
+            del self.source[key]
+
+    @rule(delete=st.booleans())
+    def sync(self, delete: bool) -> None:
+        changed = {key for key, number in self.has.items() if self.had.get(key) != number}
+        report = self.source.sync_to(self.target, delete=delete)
+        assert set(report.copied) == changed
+        gone = {key for key in self.had if key not in self.has}
+        self.had = {key: n for key, n in self.had.items() if not (delete and key in gone)} | self.has
+
+    @rule()
+    def copy(self) -> None:
+        if any(self.had.get(key, number) != number for key, number in self.has.items()):
+            with pytest.raises(KeyExistsError):
+                self.source.copy_to(self.target)
+            self.source.sync_to(self.target)
+        else:
+            self.source.copy_to(self.target)
+        self.had |= self.has
+
+    @invariant()
+    def agree(self) -> None:
+        for db, model in ((self.source, self.has), (self.target, self.had)):
+            assert set(db.keys(recursive=True)) == set(model)
+            for key, number in model.items():
+                assert np.all(db[key] == number)
+
+    def teardown(self) -> None:
+        assert self.source.verify().ok
+        assert self.target.verify().ok
+
+
+def test_syncs_against_a_model(tmp_path: Path) -> None:
+    class Machine(Sync):
+        folder = tmp_path / "sync"
+
+    limits = settings(max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(Machine, settings=limits)
+
+
+def sync_once(source: Place, target: Place, ready: Any) -> None:
+    copying.RESUMED_BYTES = 1
+    one, other = source.open("r"), target.open("r+")
+    ready.set()
+    one.sync_to(other)
+
+
+@pytest.mark.parametrize(("store", "kills"), [("local", 5), pytest.param("s3", 2, marks=pytest.mark.s3)])
+def test_a_killed_sync_is_taken_up(
+    store: str, kills: int, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from places import Place, new_place
+
+    monkeypatch.setattr(copying, "RESUMED_BYTES", 1)
+    source, target = Place(str(tmp_path / "source.zdb")), new_place(store, tmp_path, request)
+    db, copy = source.open(), target.open()
+    for number in range(3):
+        db.set(f"k{number}", np.zeros((40, 10)), chunks=(1, 10))
+    db.copy_to(copy)
+    moments = random.Random(1)
+    for version in range(1, kills + 1):
+        for number in range(3):
+            db.set(f"k{number}", np.full((40 + version, 10), version), chunks=(1, 10))
+        ready = SPAWN.Event()
+        process = SPAWN.Process(target=sync_once, args=(source, target, ready))
+        process.start()
+        assert ready.wait(60)
+        time.sleep(moments.uniform(0, 0.2))
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        for number in range(3):
+            found = target.open("r")[f"k{number}"]
+            assert np.unique(found).size == 1
+            assert found.shape[0] == 40 + int(found.flat[0])
+        assert copy.verify().ok
+        left = db.sync_to(copy)
+        assert left.objects <= 3 * (40 + version + 2)
+        assert_same(db, copy)
+
+
+def test_what_an_interrupted_copy_brought_is_not_copied_again(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "RESUMED_BYTES", 1)
+    db.set("a", np.arange(1000), chunks=(10,))
+    target = zdb.open(tmp_path / "copy.zdb")
+    nodes = target._engine.nodes
+    written = nodes.set
+
+    def fail_at_the_fiftieth(path: str, data: bytes) -> None:
+        if len(nodes.list_objects("a")) > 50:
+            raise zdb.errors.StorageError("no connection")
+        written(path, data)
+
+    monkeypatch.setattr(nodes, "set", fail_at_the_fiftieth)
+    with pytest.raises(zdb.errors.StorageError, match="no connection"):
+        db.sync_to(target)
+    assert "a" not in target
+    monkeypatch.setattr(nodes, "set", written)
+    report = db.sync_to(target)
+    assert 40 < report.objects < 60
+    assert_same(db, target)
+    assert not [path for path in nodes.list_objects("a") if copying.MARKER in path]
+
+
+def test_the_commands(db: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db["a"] = np.arange(3)
+    db["b/c"] = 1
+    target = str(tmp_path / "copy.zdb")
+    assert main(["cp", db.url, target, "b", "d", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert zdb.open(target, "r").keys(recursive=True) == ["d/c"]
+    assert main(["sync", db.url, target, "--delete", "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["copied"], planned["deleted"]) == (["a", "b/c"], ["d"])
+    assert main(["sync", db.url, target, "--delete"]) == 0
+    assert "2 copied, 0 unchanged, 1 deleted, 0 failed" in capsys.readouterr().out
+    db["a"] = 2
+    assert main(["cp", db.url, target]) == 5
+    db._engine.nodes.set("b/c/zarr.json", b"{")
+    assert main(["sync", db.url, target]) == 6
+    assert main(["cp", db.url, str(tmp_path / "other.zdb"), "no"]) == 3
+    assert not (tmp_path / "other.zdb").exists()
