@@ -150,9 +150,10 @@ def test_a_zip_file_is_read_only(tmp_path):
     np.testing.assert_array_equal(reader["a/k"], np.arange(5))
     np.testing.assert_array_equal(reader.dataset("a/k")["data"], np.arange(5))
     assert reader["b"] == {"x": 1}
-    with pytest.raises(ReadOnlyError):
+    advice = "db.zip is open read-only; zip files are only read, with mode='r'; unpack it"
+    with pytest.raises(ReadOnlyError, match=advice):
         reader["c"] = 1
-    with pytest.raises(ReadOnlyError):
+    with pytest.raises(ReadOnlyError, match=advice):
         zdb.open(tmp_path / "db.zip", "a")
 
 

@@ -208,3 +208,9 @@ def test_codecs_of_a_shard_lie_inside_of_it():
 )
 def test_a_codec_on_request(codec, expected):
     assert names(choose_codecs(np.dtype("f8"), Layout((10,), None), codec)) == expected
+
+
+@pytest.mark.parametrize("codec", ["lz4", 5, [zarr.codecs.GzipCodec(), "zstd"]])
+def test_what_is_no_codec(codec):
+    with pytest.raises(UnsupportedValueError, match=r"codec=.* is no codec of zarr; give one such as"):
+        choose_codecs(np.dtype("f8"), Layout((10,), None), codec)

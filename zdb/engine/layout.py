@@ -142,6 +142,10 @@ def _compressors(dtype: np.dtype[Any], codec: Any) -> list[JSONDict]:
         return []
     if codec is not None:
         wanted = codec if isinstance(codec, (list, tuple)) else [codec]
+        if not all(isinstance(one, dict) or hasattr(one, "to_dict") for one in wanted):
+            raise UnsupportedValueError(
+                f"codec={codec!r} is no codec of zarr; give one such as zarr.codecs.BloscCodec(), its dict, or False"
+            )
         return [one if isinstance(one, dict) else one.to_dict() for one in wanted]
     if dtype.kind in "fc":
         return [_blosc("lz4", 5, "shuffle", dtype.itemsize // (2 if dtype.kind == "c" else 1))]

@@ -37,10 +37,13 @@ class NodeStore(ABC):
         Where the store lies, without credentials.
     read_only : bool
         Writing raises :class:`~zdb.errors.ReadOnlyError`.
+    how_to_write : str
+        The advice that this error gives.
     """
 
     url: str
     read_only: bool
+    how_to_write = "open it with mode='a' or 'r+' to write"
 
     @abstractmethod
     def get(self, path: str) -> bytes | None:
@@ -106,7 +109,7 @@ class NodeStore(ABC):
 
     def require_writable(self) -> None:
         if self.read_only:
-            raise ReadOnlyError(f"{self.url} is open read-only; open it with mode='a' or 'r+' to write")
+            raise ReadOnlyError(f"{self.url} is open read-only; {self.how_to_write}")
 
 
 @contextlib.contextmanager

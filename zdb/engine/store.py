@@ -45,7 +45,9 @@ def _open_zip(path: str) -> ZarrNodes:
     with translated(path, "", "read"):
         store = ZipStore(path, mode="r")
         store._sync_open()  # noqa: SLF001 - opened by the first asynchronous call otherwise
-    return ZarrNodes(path, store, read_only=True, reopen=(_open_zip, (path,)))
+    nodes = ZarrNodes(path, store, read_only=True, reopen=(_open_zip, (path,)))
+    nodes.how_to_write = "zip files are only read, with mode='r'; unpack it into a folder to write"
+    return nodes
 
 
 def _open_fsspec(url: str, storage_options: Mapping[str, Any] | None, read_only: bool) -> ZarrNodes:

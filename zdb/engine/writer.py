@@ -139,6 +139,7 @@ class _Plan:
                 chunks=_per_array(options.chunks, variable) or encoding.get("chunks"),
                 shards=_per_array(options.shards, variable) or encoding.get("shards"),
             )
+            codecs = choose_codecs(dtype, layout, options.codec)
         except UnsupportedValueError as error:
             raise UnsupportedValueError(f"{path}: {error}") from error
         metadata = {
@@ -152,7 +153,7 @@ class _Plan:
             },
             "chunk_key_encoding": key_encoding(self.generation),
             "fill_value": _fill_value(variable),
-            "codecs": choose_codecs(dtype, layout, options.codec),
+            "codecs": codecs,
             "attributes": _checked_attributes(path, variable.attrs),
             "dimension_names": list(map(str, variable.dims)),
             "storage_transformers": [],
