@@ -13,19 +13,20 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import detect_spikes, import_simrun
+from zdb.neuro import detect_spikes, import_simrun, load_parameters
 
 SHARED = Path(__file__).parents[3] / "shared"
 REFERENCE = SHARED / "reference"
 [RESULTS] = (SHARED / "data" / "simrun").iterdir()
 SUMMARY = json.loads((REFERENCE / "init_summary.json").read_text())
+OLD = "/gpfs/soma_fs/scratch/meulemeester/project_src/in_silico_framework/getting_started/example_data"
 KEYS = json.loads((REFERENCE / "init_keys.json").read_text())["lazy"]
 
 
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> zdb.Database:
     db = zdb.open(str(tmp_path_factory.mktemp("reference") / "results.zdb"))
-    import_simrun(db, RESULTS)
+    import_simrun(db, RESULTS, relocate={OLD: SHARED / "data" / "anatomy"})
     return db
 
 
@@ -82,6 +83,25 @@ def test_spike_times(db: zdb.Database) -> None:
     for times, trial in zip(spikes, table.index, strict=True):
         assert times.tolist() == table.loc[trial].dropna().tolist()
         assert times.tolist() == SUMMARY["spike_times"][trial]
+
+
+def test_parameters(db: zdb.Database) -> None:
+    expected = json.loads((REFERENCE / "load_param_files_from_db.json").read_text())
+    names = ("morphology", "recsites_folder", "syn_folder", "con_folder")
+    of_original = json.loads((REFERENCE / "init_keys.json").read_text())["full_opt"]
+    for name in names:
+        files = [file for file in of_original[name]["files"] if file not in ("Loader.json", "metadata.json")]
+        assert len(db.database(name)) == len(files)
+        if name != "con_folder":  # the reference has another second line there
+            assert list(db.database(name)) == files
+    assert list(db["parameterfiles"]) == [name.strip("'") for name in of_original["parameterfiles"]["columns"]]
+    found = load_parameters(db, db["sim_trial_index"][0])
+    assert sorted(found.network["network"]) == expected["network_celltypes"]
+    assert Path(found.neuron["neuron"]["filename"]).name == Path(expected["neuron_filename"]).name
+    assert all(Path(site).is_file() for site in found.neuron["sim"]["recordingSites"])
+    synapses = found.network["network"][expected["network_celltypes"][0]]["synapses"]
+    assert Path(synapses["distributionFile"]).name == Path(expected["example_synapse"]["distributionFile"]).name
+    assert Path(synapses["connectionFile"]).is_file()
 
 
 def test_dendrites(db: zdb.Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING
 from zdb.cli.commands import Result, open_database
 
 if TYPE_CHECKING:
-    import argparse
-
     from zdb.cli.commands import Commands
 
 __all__ = ["add_commands"]
@@ -23,9 +22,27 @@ def add_commands(commands: Commands) -> None:
     simrun = kinds.add("simrun", summary, _import_simrun, "folder", "url", "[key]")
     simrun.add_argument("--overwrite", action="store_true", help="replace the keys of an earlier import")
     simrun.add_argument(
+        "--relocate",
+        action="append",
+        default=[],
+        type=_relocation,
+        metavar="OLD=NEW",
+        help="where a file or folder is now that parameter files refer to as OLD; may be repeated",
+    )
+    simrun.add_argument(
+        "--missing", choices=["error", "report"], default="error", help="leave references to missing files as they are"
+    )
+    simrun.add_argument(
         "--on-error", choices=["error", "report"], default="error", help="leave out bad files and report them"
     )
     simrun.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
+
+
+def _relocation(text: str) -> tuple[str, str]:
+    old, separator, new = text.partition("=")
+    if not (old and separator and new):
+        raise argparse.ArgumentTypeError(f"{text!r} should be OLD=NEW")
+    return old, new
 
 
 def _import_simrun(options: argparse.Namespace) -> Result:
@@ -39,6 +56,8 @@ def _import_simrun(options: argparse.Namespace) -> Result:
         target,
         options.folder,
         overwrite=options.overwrite,
+        relocate=dict(options.relocate),
+        missing=options.missing,
         on_error=options.on_error,
         progress=not options.quiet,
     )
@@ -51,6 +70,8 @@ def _import_simrun(options: argparse.Namespace) -> Result:
         "new_runs": list(report.new_runs),
         "unfinished": list(report.unfinished),
         "problems": [{"path": bad.path, "message": bad.message} for bad in report.problems],
+        "missing": [{"path": file.path, "referenced_by": list(file.referenced_by)} for file in report.missing],
+        "notes": list(report.notes),
         "keys": list(target),
     }
     text = f"{report.trials} trials of {report.runs} runs are in {target.url}, {len(report.new_runs)} runs are new"

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-__all__ = ["FOLDERS", "KEYS", "RUNS", "Imported"]
+__all__ = ["FOLDERS", "KEYS", "REPORT", "RUNS", "Imported"]
 
 RUNS = "imported_runs"
+REPORT = "import_report"
 KEYS = (
     "voltage_traces",
     "spike_times",

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 from dask.delayed import delayed
 
 from zdb.neuro.batches import ReadOptions, find_time, fingerprint, split_into_batches
-from zdb.neuro.imported import KEYS, RUNS, Imported
+from zdb.neuro.imported import Imported
+from zdb.neuro.parameter_files import MissingFilesError
 from zdb.neuro.readers import SimulationFileError
-from zdb.neuro.report import ImportReport, Problem
+from zdb.neuro.relocating import Locator
+from zdb.neuro.report import ImportReport
 from zdb.neuro.simrun import find_simrun
+from zdb.neuro.small_keys import (
+    find_parameter_files,
+    remove_others,
+    trial_table,
+    write_parameter_files,
+    write_report,
+    write_runs,
+    write_trials,
+)
 from zdb.neuro.staging import STAGING, find_batches, stage_batch
 from zdb.neuro.tasks import run_tasks
 from zdb.neuro.writing import Source, write_joined
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
     from pathlib import Path
 
     import zdb
@@ -24,9 +36,7 @@ if TYPE_CHECKING:
     from zdb.neuro.staging import Batch
     from zdb.neuro.tasks import Progress
 
-__all__ = ["KEYS", "import_simrun"]
-
-REPORT = "import_report"
+__all__ = ["import_simrun"]
 
 
 def import_simrun(
@@ -37,6 +47,9 @@ def import_simrun(
     activations: bool = True,
     dendrites: bool = True,
     dendritic_threshold: float = -30.0,
+    parameters: bool = True,
+    relocate: Mapping[str, str | os.PathLike[str]] | None = None,
+    missing: Literal["error", "report"] = "error",
     on_error: OnError = "error",
     progress: Progress = None,
 ) -> ImportReport:
@@ -64,6 +77,15 @@ def import_simrun(
         Import the activity of synapses and presynaptic cells, the voltage at dendrites.
     dendritic_threshold : float, default -30
         What a spike in a dendrite has to reach (mV).
+    parameters : bool, default True
+        Import the parameter files, and the files that they refer to.
+    relocate : mapping of str to path, optional
+        New places by old ones, of files that moved since the parameter files were written: of a
+        file, or of a folder and all below it. Below new folders, and in the results, files are
+        found by their names too.
+    missing : {"error", "report"}
+        What to do about files that are referred to and not found: raise before anything is read,
+        or leave the references as they are and name them in the result.
     on_error : {"error", "report"}
         What to do about a file that is truncated, malformed or does not fit the others: raise, or
         leave its trials out and go on. A bad synapse or cell file costs its trial; a bad voltage
@@ -85,6 +107,8 @@ def import_simrun(
     SimulationFileError
         A file is missing, truncated or malformed, or runs have different times. The keys are as
         they were; batches that were read are kept for the next import.
+    MissingFilesError
+        Parameter files refer to files that were not found; the message names them all.
     zdb.errors.KeyExistsError
         The keys come from elsewhere, and `overwrite` is False.
 
@@ -118,6 +142,14 @@ def import_simrun(
         List of str: voltage files, relative to ``simresult_path``.
     ``simresult_path``
         Str: the folder, absolute.
+    ``parameterfiles``
+        Table by ``sim_trial_index``: ``path_neuron``, ``path_network``, and the MD5 of these files,
+        ``hash_neuron``, ``hash_network``. Absent if there are no such files.
+    ``parameterfiles_cell_folder/<hash_neuron>``, ``parameterfiles_network_folder/<hash_network>``
+        The parameter files, each distinct one once; paths in them are ``reldb://<folder>/<name>``,
+        relative to this database. :func:`load_parameters` resolves them.
+    ``morphology/<name>``, ``recsites_folder/<name>``, ``syn_folder/<MD5>``, ``con_folder/<MD5>``
+        The files that they refer to.
     ``imported_runs``
         Table of the runs: path, number of trials, and a fingerprint by which a change is found.
     """
@@ -127,27 +159,41 @@ def import_simrun(
     earlier = Imported() if overwrite else Imported.of(db, found.root)
     new = [run for run in found.runs if earlier.fingerprints.get(run.path) != fingerprints[run.path]]
     kept = earlier.without({run.path for run in new})
-    if not new and not found.problems:
+    locator = Locator(relocate or {}, found.root)
+    files = find_parameter_files(db, found, new, kept, locator) if parameters else None
+    left_out = tuple(files.missing) if files else ()
+    if left_out and missing == "error":
+        raise MissingFilesError(left_out)
+    if not new and not found.problems and not (files and files.added):
         return ImportReport(str(found.root), len(kept.fingerprints), len(kept.metadata), (), found.unfinished)
     batches = _read(db, found, new, fingerprints, options, kept, progress)
     problems = (*found.problems, *(problem for batch in batches for problem in batch.problems))
-    trials = _trials(found, new, kept, problems)
+    trials = trial_table(found, new, kept, problems)
     if trials.empty:
         raise SimulationFileError(f"{found.root}: no trial can be read; {problems[0].message}")
 
     db["simresult_path"] = str(found.root)
     sources = [Source("", frozenset(kept.fingerprints)), *(Source(b.key, frozenset(b.runs)) for b in batches)]
-    written = write_joined(db, sources, trials, progress)
-    _remove_others(db, written)
-    db["metadata"] = trials
-    db["sim_trial_index"] = trials["sim_trial_index"].tolist()
-    voltage_files = (trials["path"] + "/" + trials["voltage_traces_file_name"]).str.removeprefix("/")
-    db["filelist"] = list(dict.fromkeys(voltage_files))
-    _write_report(db, problems)
-    runs = _write_runs(db, trials, {**kept.fingerprints, **fingerprints}, problems)
+    wanted = set(write_joined(db, sources, trials, progress))
+    if files is not None:
+        write_parameter_files(db, files, trials)
+    if not kept.fingerprints:
+        remove_others(db, wanted | (files.keys() if files else set()))
+    write_trials(db, trials)
+    write_report(db, problems, left_out)
+    runs = write_runs(db, trials, {**kept.fingerprints, **fingerprints}, problems)
     if STAGING in db:
         del db[STAGING]
-    return ImportReport(str(found.root), runs, len(trials), tuple(run.path for run in new), found.unfinished, problems)
+    return ImportReport(
+        str(found.root),
+        runs,
+        len(trials),
+        tuple(run.path for run in new),
+        found.unfinished,
+        problems,
+        left_out,
+        tuple(files.notes) if files else (),
+    )
 
 
 def _read(
@@ -176,53 +222,3 @@ def _read(
         for runs in split_into_batches(found.root, [run for run in new if run.path not in done])
     ]
     return batches + run_tasks(tasks, "read", progress)
-
-
-def _trials(found: Simrun, new: list[Run], kept: Imported, problems: tuple[Problem, ...]) -> pd.DataFrame:
-    """The table of all trials that are to be in the database, in the order of a single import."""
-    left_out = {trial for problem in problems for trial in problem.trials}
-    table = found.metadata()
-    table = table[table["path"].isin([run.path for run in new]) & ~table["sim_trial_index"].isin(left_out)]
-    table = pd.concat([kept.metadata, table]) if len(kept.metadata) else table
-    order = table.assign(file=table["path"] + "/" + table["voltage_traces_file_name"])
-    order = order.sort_values("file", kind="stable", key=lambda files: files.str.removeprefix("/"))
-    return order.drop(columns="file").reset_index(drop=True)
-
-
-def _remove_others(db: zdb.Database, written: list[str]) -> None:
-    """Remove what is left of an import that was overwritten."""
-    for folder in ("dendritic_recordings", "dendritic_spike_times"):
-        names = list(db.database(folder)) if folder in db else []
-        for name in names:
-            if f"{folder}/{name}" not in written:
-                del db[f"{folder}/{name}"]
-        if names and not len(db.database(folder)):
-            del db[folder]
-    for key in ("synapse_activation", "cell_activation"):
-        if key in db and key not in written:
-            del db[key]
-
-
-def _write_runs(
-    db: zdb.Database, trials: pd.DataFrame, fingerprints: dict[str, str], problems: tuple[Problem, ...]
-) -> int:
-    """Write the table of runs; those with problems have no fingerprint, and are read again by the next import."""
-    incomplete = {trial.rpartition("/")[0] for problem in problems for trial in problem.trials}
-    counts = trials.groupby("path", sort=False).size()
-    own = ["" if path in incomplete else fingerprints[path] for path in counts.index]
-    text = pd.StringDtype(na_value=float("nan"))
-    paths: Any = pd.array(counts.index.tolist(), dtype=text)
-    db[RUNS] = pd.DataFrame({"path": paths, "trials": counts.to_numpy(), "fingerprint": pd.array(own, dtype=text)})
-    return len(counts)
-
-
-def _write_report(db: zdb.Database, problems: tuple[Problem, ...]) -> None:
-    if problems:
-        db[REPORT] = {
-            "problems": [
-                {"path": problem.path, "message": problem.message, "trials": list(problem.trials)}
-                for problem in problems
-            ]
-        }
-    elif REPORT in db:
-        del db[REPORT]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -64,6 +64,8 @@ class ImportReport:
         Bad files, whose trials were left out.
     missing : tuple of MissingFile
         Files that were not found; references to them are as they were.
+    notes : tuple of str
+        References in files that were taken for something else than they say.
     """
 
     folder: str
@@ -72,7 +74,8 @@ class ImportReport:
     new_runs: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
-    missing: tuple[MissingFile, ...] = field(default=())
+    missing: tuple[MissingFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def problem_table(self) -> pd.DataFrame:
         """The bad files as a table: path, message, and number of trials left out."""
@@ -84,4 +87,5 @@ class ImportReport:
         lines += [f"left out, has not ended: {folder}" for folder in self.unfinished]
         lines += [f"left out ({len(problem.trials)} trials): {problem.message}" for problem in self.problems]
         lines += [f"missing: {file}" for file in self.missing]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)

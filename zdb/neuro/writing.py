@@ -51,13 +51,19 @@ def write_joined(db: zdb.Database, sources: Sequence[Source], trials: pd.DataFra
         The keys that were written or are as they should be.
     """
     names = sorted({name for source in sources for name in _names(db, source)}, key=_order)
+    written = []
     for name in names:
         parts = _parts(db, sources, name, trials)
-        if not parts or (len(parts) == 1 and parts[0].key == name and _whole(db, parts[0])):
+        if not parts:  # no trial has it any more
+            if name in db:
+                del db[name]
+            continue
+        written.append(name)
+        if len(parts) == 1 and parts[0].key == name and _whole(db, parts[0]):
             continue
         with reporting(name, progress):
             _write(db, name, parts, trials)
-    return names
+    return written
 
 
 def _names(db: zdb.Database, source: Source) -> list[str]:
