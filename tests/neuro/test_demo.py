@@ -21,8 +21,9 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for text in ("voltage_traces", "synapse_activation", "hostname", "<xarray.Dataset>", "spikes"):
         assert text in printed
-    picture = (tmp_path / "voltage_and_raster.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    assert len(picture) > 20_000
+    for name in ("voltage_and_raster.png", "activations.png"):
+        picture = (tmp_path / name).read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 20_000
     assert len(zdb.open(str(tmp_path / "demo.zdb"), mode="r")["sim_trial_index"]) == 24
     assert xr.open_zarr(tmp_path / "demo.zdb" / "voltage_traces").sizes["trial"] == 24

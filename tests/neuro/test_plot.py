@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from zdb.neuro.plot import plot_raster, plot_voltage, plot_voltage_and_raster
+import zdb
+from zdb.neuro import count_activations, voltage_density
+from zdb.neuro.plot import (
+    plot_activation,
+    plot_psth,
+    plot_raster,
+    plot_voltage,
+    plot_voltage_and_raster,
+    plot_voltage_density,
+)
 
 if TYPE_CHECKING:
     from zdb.neuro.generate import GeneratedSimrun
@@ -71,3 +80,43 @@ def test_voltage_above_raster(generated: GeneratedSimrun, traces: xr.Dataset) ->
         drawn = mpl.colors.to_rgb(line.get_color())
         np.testing.assert_array_equal(raster.collections[row].get_colors()[0][:3], drawn)
     figure.canvas.draw()
+
+
+@pytest.fixture
+def synapses() -> zdb.Ragged:
+    columns = {
+        "sim_trial_index": ["a", "a", "b", "b"],
+        "synapse_type": ["VPM_C2", "L5tt_C2", "VPM_C2", "L5tt_C2"],
+        "soma_distance": [20.0, 120.0, 30.0, 130.0],
+    }
+    return zdb.Ragged.from_lists([[1.5, 3.2], [2.1], [1.1], []], columns)
+
+
+def test_psth_is_per_trial_and_ms(synapses: zdb.Ragged) -> None:
+    counts = count_activations(synapses, "celltype", max_time=4)
+    ax = plot_psth(counts, bin_size=2)
+    assert ax.get_ylabel() == "activations per trial and ms"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["VPM", "L5tt"]  # most activations first
+    steps = [patch.get_data() for patch in ax.patches]
+    np.testing.assert_allclose(steps[0].values, [0.5, 0.25])
+    np.testing.assert_allclose(steps[1].values, [0.0, 0.25])
+    np.testing.assert_allclose(steps[0].edges, [0, 2, 4])
+    with pytest.raises(KeyError, match="'L1'"):
+        plot_psth(counts, ["L1"])
+    with pytest.raises(ValueError, match="do not fit"):
+        plot_psth(counts, bin_size=1.5)
+
+
+def test_activation_by_distance(synapses: zdb.Ragged) -> None:
+    ax = plot_activation(count_activations(synapses, "binned_somadist", max_time=4))
+    assert ax.get_ylabel() == "distance from the soma (µm)"
+    table = ax.collections[0].get_array()
+    assert table.shape == (3, 4)  # the bin between the two distances is there too
+    np.testing.assert_allclose(table[0], [0, 1, 0, 0.5])
+    np.testing.assert_allclose(table[1], 0)
+
+
+def test_density(generated: GeneratedSimrun) -> None:
+    ax = plot_voltage_density(voltage_density(generated.voltage, generated.time, bin_size=2))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (ms)", "membrane potential (mV)")
+    assert np.nansum(ax.collections[0].get_array()) == generated.voltage.size

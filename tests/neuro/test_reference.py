@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import detect_spikes, import_simrun, load_parameters
+from zdb.neuro import bin_activations, bin_times, detect_spikes, import_simrun, load_parameters, spike_in_interval
 
 SHARED = Path(__file__).parents[3] / "shared"
 REFERENCE = SHARED / "reference"
@@ -119,8 +119,7 @@ def test_dendrites(db: zdb.Database) -> None:
 def test_spikes_at_other_thresholds(db: zdb.Database, threshold: int) -> None:
     expected = json.loads((REFERENCE / "spike_detection.json").read_text())
     traces = db["voltage_traces"]
-    times, per_trial = detect_spikes(traces["voltage"], traces["time"], threshold)
-    found = np.split(times, np.cumsum(per_trial)[:-1])
+    found = detect_spikes(traces, threshold=threshold)
     spikes = expected[f"threshold_{threshold}"]["spikes"]
     assert {trial: times.tolist() for trial, times in zip(db["sim_trial_index"], found, strict=True)} == spikes
 
@@ -172,3 +171,51 @@ def test_first_rows_and_types(db: zdb.Database, key: str) -> None:
     for name, dtype in expected["dtypes"].items():
         if dtype in ("int64", "float64") and not name.isdigit():
             assert ragged.columns[name].dtype == dtype
+
+
+def test_spikes_in_intervals(db: zdb.Database) -> None:
+    expected = json.loads((REFERENCE / "spike_detection.json").read_text())
+    cases = {name: trials for name, trials in expected.items() if name.startswith("spike_in_interval_2")}
+    assert len(cases) == 4
+    for name, trials in cases.items():
+        begin, end = map(float, name.split("_")[-2:])
+        assert spike_in_interval(db["spike_times"], begin, end).to_dict() == trials
+
+
+KINDS = {"st": "spike_times", "sa": "synapse_activation", "ca": "cell_activation"}
+BINNINGS = {
+    "st_pd_bin1_0_300_norm": {"bin_size": 1, "min_time": 0, "max_time": 300},
+    "st_pd_bin10_100_350_nonorm": {"bin_size": 10, "min_time": 100, "max_time": 350, "normalize": False},
+    "st_pd_default": {},
+    "st_pd_borders_rate": {"edges": [100, 150, 245, 270, 345], "rate": True},
+    "sa_pd_bin1_0_400_nonorm": {"bin_size": 1, "min_time": 0, "max_time": 400, "normalize": False},
+    "sa_pd_bin1_0_400_norm": {"bin_size": 1, "min_time": 0, "max_time": 400},
+    "sa_pd_bin0p5_0_345_nonorm": {"bin_size": 0.5, "min_time": 0, "max_time": 345, "normalize": False},
+    "ca_pd_bin1_0_400_nonorm": {"bin_size": 1, "min_time": 0, "max_time": 400, "normalize": False},
+    "ca_dask_bin1_0_400_norm": {"bin_size": 1, "min_time": 0, "max_time": 400},
+}
+
+
+@pytest.mark.parametrize("name", BINNINGS)
+def test_binning_in_time(db: zdb.Database, name: str) -> None:
+    found = bin_times(db[KINDS[name[:2]]], **BINNINGS[name])
+    with np.load(REFERENCE / "temporal_binning.npz") as expected:
+        np.testing.assert_array_equal(found.edges, expected[f"{name}|bins"])
+        np.testing.assert_allclose(found.counts, expected[f"{name}|data"], rtol=1e-12)
+        assert found.counts.dtype == expected[f"{name}|data"].dtype
+
+
+BINNED = json.loads((REFERENCE / "synapse_activation_binned.json").read_text())
+
+
+@pytest.mark.parametrize("groupby", [name for name in BINNED if not name.startswith("_")])
+def test_activations_by_group(db: zdb.Database, groupby: str) -> None:
+    found = bin_activations(db, groupby.split("__"))["activations"].load()
+    expected = BINNED[groupby]["keys"]
+    assert set(found["group"].values) == set(expected)
+    for group, summary in expected.items():
+        counts = found.sel(group=group).to_numpy()
+        assert list(counts.shape) == summary["shape"]
+        assert counts.sum(axis=1).tolist() == summary["sum_per_trial"]
+        assert counts.max() == summary["max"]
+        assert counts.sum(axis=0).argmax() == summary["argmax_time"]

@@ -5,6 +5,9 @@ Built on the public API of :mod:`zdb` only.
 
 from __future__ import annotations
 
+from zdb.neuro.activations import bin_activations, count_activations
+from zdb.neuro.binning import Binned, bin_distances, bin_distances_and_times, bin_times
+from zdb.neuro.celltypes import EXCITATORY, INHIBITORY, UnknownCellTypeError, add_groups, classify
 from zdb.neuro.generate import generate_simrun
 from zdb.neuro.importer import import_simrun
 from zdb.neuro.parameter_files import MissingFilesError
@@ -17,19 +20,45 @@ from zdb.neuro.readers import (
     read_voltage,
 )
 from zdb.neuro.simrun import find_simrun
-from zdb.neuro.spikes import detect_spikes
+from zdb.neuro.spikes import (
+    detect_spikes,
+    interspike_intervals,
+    one_hot,
+    spike_counts,
+    spike_in_interval,
+    time_since_spike,
+)
+from zdb.neuro.voltage import max_voltage, voltage_density
 
 __all__ = [
+    "EXCITATORY",
+    "INHIBITORY",
+    "Binned",
     "MissingFilesError",
     "Parameters",
     "SimulationFileError",
+    "UnknownCellTypeError",
+    "add_groups",
+    "bin_activations",
+    "bin_distances",
+    "bin_distances_and_times",
+    "bin_times",
+    "classify",
+    "count_activations",
     "detect_spikes",
     "find_simrun",
     "generate_simrun",
     "import_simrun",
+    "interspike_intervals",
     "load_parameters",
+    "max_voltage",
+    "one_hot",
     "read_cell_spikes",
     "read_parameters",
     "read_synapse_activations",
     "read_voltage",
+    "spike_counts",
+    "spike_in_interval",
+    "time_since_spike",
+    "voltage_density",
 ]

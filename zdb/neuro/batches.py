@@ -242,8 +242,8 @@ def traces_dataset(voltage: Any, trials: Sequence[str], time: NDArray[np.float64
 def _spike_times(
     voltage: NDArray[np.float64], trials: list[str], time: NDArray[np.float64], threshold: float
 ) -> zdb.Ragged:
-    times, counts = detect_spikes(voltage, time, threshold)
-    return zdb.Ragged(times, counts, columns=pd.DataFrame({"sim_trial_index": trials}))
+    found = detect_spikes(voltage, time, threshold)
+    return zdb.Ragged(found.values, found.row_size, columns=pd.DataFrame({"sim_trial_index": trials}))
 
 
 def _activity(tables: list[tuple[int, Any]], trials: list[str]) -> zdb.Ragged:

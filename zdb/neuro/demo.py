@@ -10,9 +10,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import zdb
+from zdb.neuro.activations import bin_activations
 from zdb.neuro.generate import STIMULUS, generate_simrun
 from zdb.neuro.importer import import_simrun
-from zdb.neuro.plot import plot_voltage_and_raster
+from zdb.neuro.plot import plot_activation, plot_psth, plot_voltage_and_raster
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,6 +63,21 @@ def main(arguments: list[str] | None = None) -> None:
     voltage.text(stimulus - 1, -40, "stimulus", ha="right", fontsize="small")
     figure.savefig(picture, dpi=150)
     print(f"{int(counts.sum())} spikes in {len(counts)} trials")
+
+    picture = folder / "activations.png"
+    _title(f"Synapse activations by cell type, and by distance from the soma: {picture}")
+    begin, end = made.time[0], made.time[-1]
+    by_type, by_distance = (
+        bin_activations(db, groupby, min_time=begin, max_time=end) for groupby in ("celltype", "binned_somadist")
+    )
+    print(by_type)
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    plot_psth(by_type, ax=above).axvline(stimulus, color="black", linestyle=":", linewidth=1)
+    above.spines[["top", "right"]].set_visible(False)
+    above.set_xlabel("")
+    plot_activation(by_distance, ax=below)
+    figure.savefig(picture, dpi=150)
 
 
 def _title(text: str) -> None:

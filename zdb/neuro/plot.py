@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["plot_raster", "plot_voltage", "plot_voltage_and_raster"]
+__all__ = [
+    "plot_activation",
+    "plot_psth",
+    "plot_raster",
+    "plot_voltage",
+    "plot_voltage_and_raster",
+    "plot_voltage_density",
+]
 
 SHOWN = 3
 MUTED = "0.55"
@@ -80,6 +87,123 @@ def plot_raster(
     return ax
 
 
+def plot_psth(
+    activations: xr.Dataset,
+    groups: Sequence[str] | None = None,
+    bin_size: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw peristimulus time histograms: activations per trial and ms, a step line for each group.
+
+    Parameters
+    ----------
+    activations : Dataset
+        As :func:`zdb.neuro.bin_activations` stores it: ``activations`` (trial × group × time).
+    groups : sequence of str, optional
+        Groups to draw, in this order; by default all that have activations, those with most of them first.
+    bin_size : float, optional
+        Width of the bins in ms, a multiple of that of the data, which it is by default.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    KeyError
+        There is no such group.
+    ValueError
+        `bin_size` is no multiple of the bins.
+    """
+    ax = ax or _new_axes()
+    per_trial = activations["activations"].mean("trial").transpose("group", "time").load()
+    totals = per_trial.sum("time").to_series()
+    if groups is None:
+        groups = [str(group) for group in totals.sort_values(ascending=False, kind="stable").index if totals[group] > 0]
+    time = per_trial["time"].to_numpy()
+    step = float(time[1] - time[0]) if len(time) > 1 else 1.0
+    joined = 1 if bin_size is None else int(np.rint(bin_size / step))
+    if joined < 1 or (bin_size is not None and not np.isclose(joined * step, bin_size)):
+        raise ValueError(f"bins of {bin_size} ms do not fit those of the data, which are {step:g} ms wide")
+    whole = len(time) // joined * joined
+    edges = np.append(time[:whole:joined], time[whole - 1] + step)
+    for group, color in zip(groups, _colors(len(groups)), strict=True):
+        if group not in totals.index:
+            raise KeyError(f"no group {group!r}; there are {', '.join(totals.index)}")
+        counts = per_trial.sel(group=group).to_numpy()[:whole].reshape(-1, joined).sum(axis=1)
+        ax.stairs(counts / (joined * step), edges, label=group, color=color, linewidth=1.2)
+    ax.set_xlabel("time (ms)")
+    ax.set_ylabel("activations per trial and ms")
+    ax.margins(x=0)
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+    return ax
+
+
+def plot_voltage_density(density: xr.DataArray, ax: Axes | None = None) -> Axes:
+    """Draw how the voltage of many trials is distributed at each time.
+
+    Parameters
+    ----------
+    density : DataArray
+        As :func:`zdb.neuro.voltage_density` returns it: trials (voltage × time).
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import ScalarFormatter
+
+    ax = ax or _new_axes()
+    counts = density.transpose("voltage", "time").to_numpy().astype(np.float64)
+    counts[counts == 0] = np.nan
+    peak = np.nanmax(counts, initial=1)
+    edges = [_edges(density[name].to_numpy(), centred=name == "time") for name in ("time", "voltage")]
+    mesh = ax.pcolormesh(*edges, counts, norm=LogNorm(1, max(2.0, peak)), cmap="viridis", rasterized=True)
+    ax.set_xlabel("time (ms)")
+    ax.set_ylabel("membrane potential (mV)")
+    plain = ScalarFormatter()
+    _figure(ax).colorbar(mesh, ax=ax, label="trials", format=plain).ax.yaxis.set_minor_formatter(plain)
+    return ax
+
+
+def plot_activation(activations: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw synapse activations by distance from the soma and time; the colours follow the square root.
+
+    Parameters
+    ----------
+    activations : Dataset
+        As :func:`zdb.neuro.bin_activations` stores it for ``groupby="binned_somadist"``.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    from matplotlib.colors import PowerNorm
+
+    ax = ax or _new_axes()
+    per_trial = activations["activations"].mean("trial").transpose("group", "time").load()
+    starts = np.array([float(str(label).split("to")[0]) for label in per_trial["group"].to_numpy()])
+    width = float(str(per_trial["group"].to_numpy()[0]).split("to")[1]) - starts[0]
+    table = np.zeros((int(starts.max() / width) + 1, per_trial.sizes["time"]))
+    table[(starts / width).astype(int)] = per_trial.to_numpy()
+    distances = np.arange(len(table) + 1) * width
+    edges = _edges(per_trial["time"].to_numpy())
+    norm = PowerNorm(0.5, 0, max(table.max(), np.finfo(float).tiny))
+    mesh = ax.pcolormesh(edges, distances, table, norm=norm, cmap="magma", rasterized=True)
+    ax.set_xlabel("time (ms)")
+    ax.set_ylabel("distance from the soma (µm)")
+    _figure(ax).colorbar(mesh, ax=ax, label="activations per trial and bin")
+    return ax
+
+
 def plot_voltage_and_raster(
     traces: xr.Dataset,
     spike_times: Iterable[NDArray[np.float64]],
@@ -121,6 +245,25 @@ def _new_axes() -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(9, 4), layout="constrained")[1]
+
+
+def _colors(number: int) -> list[Any]:
+    """Colours that differ: those of the matplotlib cycle for up to ten lines."""
+    from matplotlib import colormaps
+
+    if number <= 10:
+        return [f"C{i}" for i in range(number)]
+    return list(colormaps["turbo"](np.linspace(0.02, 0.98, number)))
+
+
+def _figure(ax: Axes) -> Any:
+    return ax.get_figure(root=True)
+
+
+def _edges(starts: NDArray[Any], *, centred: bool = False) -> NDArray[np.float64]:
+    """Edges of equal bins from where they start, or from their middles."""
+    step = float(starts[1] - starts[0]) if len(starts) > 1 else 1.0
+    return np.append(starts, starts[-1] + step) - (step / 2 if centred else 0.0)
 
 
 def _positions(traces: xr.Dataset, trials: Sequence[str] | None) -> list[int]:

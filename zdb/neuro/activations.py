@@ -1,0 +1,217 @@
+"""Synapse activations per trial, group of synapses and step of time."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from zdb.neuro.binning import bin_numbers
+from zdb.neuro.celltypes import EXCITATORY, INHIBITORY, add_groups
+from zdb.neuro.events import TRIAL, Events, events_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    import zdb
+
+__all__ = ["bin_activations", "count_activations"]
+
+SOURCE = "synapse_activation"
+TARGET = "synapse_activation_binned"
+ROWS_AT_ONCE = 1_000_000
+BLOCK_BYTES = 64 << 20
+Unknown = Literal["error", "unknown"]
+
+
+class _Grouping:
+    """The groups, trials and bins of time into which activations are counted."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        edges: NDArray[Any],
+        lists: dict[str, Any],
+    ) -> None:
+        self.names = list(names)
+        self.edges = edges
+        self.lists = lists
+        self.levels: list[list[str]] = [[] for _ in self.names]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of groups, which are all combinations of the levels, and of bins."""
+        return int(np.prod([len(level) for level in self.levels])), len(self.edges) - 1
+
+    def learn(self, columns: pd.DataFrame) -> None:
+        """Add the levels that occur in some rows."""
+        groups = add_groups(columns, self.names, **self.lists)
+        for number, name in enumerate(self.names):
+            new = [str(label) for label in groups[name].cat.categories]
+            known = self.levels[number]
+            known += [label for label in new if label not in known]
+            known.sort(key=(lambda label: int(label.split("to")[0])) if name == "binned_somadist" else None)
+
+    def count(self, events: Events, trial: NDArray[np.int64], trials: int) -> NDArray[np.int32]:
+        """Count the activations of rows whose trials are numbered; -1 is left out."""
+        groups = add_groups(events.columns, self.names, **self.lists)
+        number_of_groups, bins = self.shape
+        group = np.zeros(len(events), dtype=np.int64)
+        for name, level in zip(self.names, self.levels, strict=True):
+            known = {label: i for i, label in enumerate(level)}
+            codes = np.array([known[str(label)] for label in groups[name].cat.categories], dtype=np.int64)
+            group = group * len(level) + codes[groups[name].cat.codes.to_numpy()]
+        place = bin_numbers(events.times, self.edges)
+        cell = (trial[events.rows] * number_of_groups + group[events.rows]) * bins + place
+        inside = (place >= 0) & (trial[events.rows] >= 0)
+        counts = np.bincount(cell[inside], minlength=trials * number_of_groups * bins)
+        return counts.astype(np.int32).reshape(trials, number_of_groups, bins)
+
+    def label(self, counts: Any, trials: Sequence[str]) -> xr.Dataset:
+        combined = list(itertools.product(*self.levels))
+        coords: dict[str, Any] = {
+            "trial": ("trial", np.asarray(trials, dtype=object)),
+            "group": ("group", np.array(["__".join(labels) for labels in combined], dtype=object)),
+            "time": ("time", self.edges[:-1].astype(np.float64), {"units": "ms", "long_name": "beginning of the bin"}),
+        }
+        for number, name in enumerate(self.names):
+            if len(self.names) > 1 or name != "group":
+                coords[name] = ("group", np.array([labels[number] for labels in combined], dtype=object))
+        long_name = f"synapse activations by {' and '.join(self.names)}"
+        variable = (("trial", "group", "time"), counts, {"long_name": long_name})
+        return xr.Dataset({"activations": variable}, coords)
+
+
+def count_activations(
+    activations: Any,
+    groupby: str | Sequence[str] = "EI",
+    *,
+    trials: Sequence[str] | None = None,
+    min_time: float = 0,
+    max_time: float = 400,
+    bin_size: float = 1,
+    excitatory: Sequence[str] = EXCITATORY,
+    inhibitory: Sequence[str] = INHIBITORY,
+    unknown: Unknown = "error",
+) -> xr.Dataset:
+    """Count synapse activations per trial, group and step of time, of data in memory.
+
+    Replaces ``synapse_activation_postprocess_pandas`` and ``synapse_activation_postprocess_dask`` of ``data_base.
+    db_initializers.synapse_activation_binning``. See :func:`bin_activations`, which does it for all of a database.
+
+    Parameters
+    ----------
+    activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
+        A row for each synapse and trial. The trial is the column ``sim_trial_index``, or the index of the table.
+    trials : sequence of str, optional
+        Trials and their order; those that occur by default.
+    groupby, min_time, max_time, bin_size, excitatory, inhibitory, unknown
+        As in :func:`bin_activations`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As :func:`bin_activations` stores it.
+    """
+    events = events_of(activations)
+    names = [groupby] if isinstance(groupby, str) else list(groupby)
+    grouping = _Grouping(
+        names,
+        np.arange(min_time, max_time + bin_size, bin_size),
+        {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown},
+    )
+    grouping.learn(events.columns)
+    wanted = list(dict.fromkeys(events.labels)) if trials is None else list(trials)
+    number = pd.Index(wanted).get_indexer(events.labels)
+    return grouping.label(grouping.count(events, number, len(wanted)), wanted)
+
+
+def bin_activations(
+    db: zdb.Database,
+    groupby: str | Sequence[str] = "EI",
+    *,
+    min_time: float = 0,
+    max_time: float = 400,
+    bin_size: float = 1,
+    excitatory: Sequence[str] = EXCITATORY,
+    inhibitory: Sequence[str] = INHIBITORY,
+    unknown: Unknown = "error",
+) -> xr.Dataset:
+    """Count the synapse activations of a database per trial, group and step of time, and keep the counts.
+
+    Replaces ``data_base.db_initializers.synapse_activation_binning.init``. Blocks of trials are read, counted and
+    written in parallel by dask, with the scheduler that is set; no more than a few blocks of 64 MiB are in memory.
+
+    Parameters
+    ----------
+    db : zdb.Database
+        With ``synapse_activation``, as :func:`zdb.neuro.import_simrun` makes it.
+    groupby : str or sequence of str, default "EI"
+        A column, or several whose combinations are the groups: "EI", "celltype", "presynaptic_column", "proximal",
+        "binned_somadist" (see :func:`zdb.neuro.add_groups`), or any column of ``synapse_activation``.
+    min_time, max_time, bin_size : float
+        Bins of time in ms, as in :func:`zdb.neuro.bin_times`.
+    excitatory, inhibitory : sequence of str
+        Cell types, for "EI".
+    unknown : {"error", "unknown"}
+        What is done with a cell type that is in neither list: raise an error, or count it as a group of its own.
+
+    Returns
+    -------
+    xarray.Dataset
+        What lies at ``synapse_activation_binned/<names joined by __>``, lazy: ``activations`` (trial × group × time,
+        int32) with the coordinates ``trial``, ``group`` (labels joined by ``__``), ``time`` (beginning of the bin, ms),
+        and one along ``group`` for each column. All combinations of the labels that occur are there.
+
+    Raises
+    ------
+    KeyError
+        There is no ``synapse_activation``, or no such column.
+    UnknownCellTypeError
+        A cell type is in neither list.
+    """
+    import dask.array as da
+    from dask.delayed import delayed
+
+    names = [groupby] if isinstance(groupby, str) else list(groupby)
+    lists = {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown}
+    grouping = _Grouping(names, np.arange(min_time, max_time + bin_size, bin_size), lists)
+    spans: dict[str, tuple[int, int]] = {}  # first row of each trial, and the row after its last one
+    for start, columns in _columns_in_parts(db):
+        grouping.learn(columns)
+        for trial, places in columns.groupby(TRIAL, observed=True, sort=False).indices.items():
+            first, last = int(places[0]) + start, int(places[-1]) + start + 1
+            spans[str(trial)] = (spans.get(str(trial), (first, last))[0], last)
+    trials = list(db["sim_trial_index"]) if "sim_trial_index" in db else list(spans)
+    groups, bins = grouping.shape
+    step = max(1, BLOCK_BYTES // max(1, groups * bins * np.dtype(np.int32).itemsize))
+    blocks = []
+    for i in range(0, len(trials), step):
+        some = trials[i : i + step]
+        found = [spans[trial] for trial in some if trial in spans]
+        rows = slice(min((a for a, _ in found), default=0), max((b for _, b in found), default=0))
+        block = delayed(_count_rows)(db, rows, grouping, some)
+        blocks.append(da.from_delayed(block, (len(some), groups, bins), np.int32))  # type: ignore[no-untyped-call]
+    counts = da.concatenate(blocks) if blocks else np.zeros((0, groups, bins), np.int32)  # type: ignore[no-untyped-call]
+    key = f"{TARGET}/{'__'.join(names)}"
+    db[key] = grouping.label(counts, trials)
+    made: xr.Dataset = db[key]
+    return made
+
+
+def _columns_in_parts(db: zdb.Database) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The lines of ``synapse_activation`` in parts, with the number of the first one."""
+    shape = db.info(SOURCE).shape
+    assert shape is not None
+    for start in range(0, shape[0], ROWS_AT_ONCE):
+        yield start, db.get(SOURCE, rows=slice(start, start + ROWS_AT_ONCE)).columns
+
+
+def _count_rows(db: zdb.Database, rows: slice, grouping: _Grouping, trials: list[str]) -> NDArray[np.int32]:
+    events = events_of(db.get(SOURCE, rows=rows))
+    return grouping.count(events, pd.Index(trials).get_indexer(events.labels), len(trials))

@@ -1,0 +1,213 @@
+"""Counts of spikes and synapse activations in time, by distance from the soma, and by both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from zdb.neuro.events import Events, event_parts, events_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Binned", "bin_distances", "bin_distances_and_times", "bin_times"]
+
+ROW_DISTANCE = "soma_distance"
+
+
+class Binned(NamedTuple):
+    """What is in each bin.
+
+    Attributes
+    ----------
+    edges : ndarray, shape (bins + 1,)
+        Edges of the bins. Each bin holds its left edge, the last one its right edge too, as in
+        :func:`numpy.histogram`.
+    counts : ndarray, shape (…, bins)
+        Counts (int64), or what they are divided by (float64).
+    """
+
+    edges: NDArray[Any]
+    counts: NDArray[Any]
+
+
+def bin_times(
+    times: Any,
+    bin_size: float | None = None,
+    min_time: float | None = None,
+    max_time: float | None = None,
+    *,
+    edges: ArrayLike | None = None,
+    normalize: bool = True,
+    rate: bool = False,
+    per_trial: bool = False,
+) -> Binned:
+    """Count events in bins of time.
+
+    Replaces ``data_base.analyze.temporal_binning.universal``.
+
+    Parameters
+    ----------
+    times : zdb.Ragged, pandas.DataFrame, dask DataFrame, array_like or list of array_like
+        In ms, see :func:`zdb.neuro.spike_counts`. The partitions of a dask DataFrame are read one by one.
+    bin_size : float, default 1
+        In ms.
+    min_time, max_time : float, optional
+        Range of the bins in ms; by default from the first to the last time.
+    edges : array_like, optional
+        Edges of the bins in ms, instead of `bin_size`, `min_time` and `max_time`.
+    normalize : bool, default True
+        Divide by the number of rows.
+    rate : bool, default False
+        Divide by the width of the bins too: events per ms.
+    per_trial : bool, default False
+        Count each row on its own; `normalize` does not matter then.
+
+    Returns
+    -------
+    Binned
+        `counts` of shape (bins,), or (rows, bins) for `per_trial`.
+
+    Raises
+    ------
+    ValueError
+        Both `edges` and one of the others are given, or there is no time to take the range from.
+    """
+    if edges is not None:
+        if not bin_size is min_time is max_time is None:
+            raise ValueError("give either edges, or bin_size, min_time and max_time")
+        borders = np.asarray(edges)
+    else:
+        borders = _time_edges(times, 1 if bin_size is None else bin_size, min_time, max_time)
+    rows, counted = 0, []
+    for events in event_parts(times):
+        rows += len(events)
+        counted.append(_per_row(events, borders) if per_trial else np.histogram(events.times, borders)[0])
+    counts: NDArray[Any] = np.concatenate(counted) if per_trial else np.sum(counted, axis=0)
+    if normalize and not per_trial:
+        counts = counts / float(rows)
+    if rate:
+        counts = counts / np.diff(borders)
+    return Binned(borders, counts)
+
+
+def _time_edges(times: Any, bin_size: float, min_time: float | None, max_time: float | None) -> NDArray[Any]:
+    if min_time is None or max_time is None:
+        ranges = [(part.times.min(), part.times.max()) for part in event_parts(times) if part.times.size]
+        if not ranges:
+            raise ValueError("there are no times, so nothing says the range of the bins: give min_time and max_time")
+        min_time = min(first for first, _ in ranges) if min_time is None else min_time
+        max_time = max(last for _, last in ranges) if max_time is None else max_time
+    return np.arange(min_time, max_time + bin_size, bin_size)
+
+
+def bin_numbers(times: NDArray[np.float64], edges: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the bin of each time as :func:`numpy.histogram` counts it, and -1 for those outside."""
+    place = np.searchsorted(edges, times, side="right") - 1
+    place[times == edges[-1]] = len(edges) - 2
+    return np.where((place < 0) | (place > len(edges) - 2), -1, place)
+
+
+def _per_row(events: Events, edges: NDArray[Any]) -> NDArray[np.int64]:
+    bins = len(edges) - 1
+    place = bin_numbers(events.times, edges)
+    inside = place >= 0
+    flat = np.bincount(events.rows[inside] * bins + place[inside], minlength=len(events) * bins)
+    return flat.astype(np.int64).reshape(len(events), bins)
+
+
+def bin_distances(
+    activations: Any,
+    min_time: float = 0.0,
+    max_time: float = 295.0,
+    bin_size: float | ArrayLike = 50.0,
+    distance_column: str = ROW_DISTANCE,
+) -> Binned:
+    """Count activations by the distance of their synapse from the soma.
+
+    Replaces ``data_base.analyze.spatial_binning.spatial_binning``.
+
+    Parameters
+    ----------
+    activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
+        With a row for each synapse, see :func:`zdb.neuro.spike_counts`.
+    min_time, max_time : float
+        Only activations at ``min_time <= time <= max_time``, in ms.
+    bin_size : float or array_like, default 50
+        Width of the bins from 0 on, or their edges; in µm. A bin holds its right edge, as in :func:`pandas.cut`, the
+        first one its left edge too.
+    distance_column : str
+
+    Returns
+    -------
+    Binned
+        `edges` in µm.
+
+    Raises
+    ------
+    KeyError
+        There is no such column.
+    """
+    events = events_of(activations)
+    distances = events.columns[distance_column].to_numpy(np.float64)
+    if np.ndim(bin_size):
+        edges = np.asarray(bin_size)
+    else:
+        width = float(bin_size)  # type: ignore[arg-type]
+        edges = np.arange(0, distances.max(initial=0) + width, width)
+    bins = len(edges) - 1
+    place = np.searchsorted(edges, distances, side="left") - 1
+    place[distances == edges[0]] = 0
+    place = place[events.rows]
+    inside = (place >= 0) & (place < bins) & (events.times >= min_time) & (events.times <= max_time)
+    return Binned(edges, np.bincount(place[inside], minlength=bins).astype(np.int64))
+
+
+def bin_distances_and_times(
+    activations: Any,
+    min_time: float = 0.0,
+    max_time: float = 300.0,
+    bin_size: float = 1.0,
+    distance_bin_size: float = 50.0,
+    distance_column: str = ROW_DISTANCE,
+) -> NDArray[np.int64]:
+    """Count activations by the distance of their synapse from the soma and by time.
+
+    Replaces ``data_base.analyze.spatiotemporal_binning.universal``.
+
+    Parameters
+    ----------
+    activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
+        With a row for each synapse, see :func:`zdb.neuro.spike_counts`. The partitions of a dask DataFrame are read one
+        by one.
+    min_time, max_time, bin_size : float
+        Bins of time in ms, as in :func:`bin_times`.
+    distance_bin_size : float, default 50
+        In µm; bin *i* is ``floor(distance / distance_bin_size) == i``.
+    distance_column : str
+
+    Returns
+    -------
+    ndarray of int64, shape (distance bins, time bins)
+        Up to the distance of the farthest synapse.
+
+    Raises
+    ------
+    KeyError
+        There is no such column.
+    """
+    edges = np.arange(min_time, max_time + bin_size, bin_size)
+    bins = len(edges) - 1
+    total = np.zeros((0, bins), dtype=np.int64)
+    for events in event_parts(activations):
+        distances = events.columns[distance_column].to_numpy(np.float64)
+        level = np.floor(distances / distance_bin_size).astype(np.int64)
+        levels = max(int(level.max(initial=-1)) + 1, len(total))
+        place = bin_numbers(events.times, edges)
+        inside = place >= 0
+        flat = np.bincount(level[events.rows[inside]] * bins + place[inside], minlength=levels * bins)
+        counts = flat.astype(np.int64).reshape(levels, bins)
+        counts[: len(total)] += total
+        total = counts
+    return total
