@@ -21,6 +21,7 @@ BUILTINS = {
     "UnsupportedValueError": TypeError,
     "SelectionError": ValueError,
     "PickleRefusedError": ValueError,
+    "NotMigratedError": AttributeError,
     "UnreadableValueError": ValueError,
     "MissingChunkError": OSError,
     "CorruptChunkError": OSError,

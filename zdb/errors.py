@@ -14,6 +14,7 @@ __all__ = [
     "KeyNotFoundError",
     "MissingChunkError",
     "NotADatabaseError",
+    "NotMigratedError",
     "PickleRefusedError",
     "ReadOnlyError",
     "SelectionError",
@@ -62,6 +63,10 @@ class DatabaseNotFoundError(ZdbError, FileNotFoundError):
 
 class NotADatabaseError(ZdbError, FileExistsError):
     """Something else than a database of zdb lies at this URL."""
+
+
+class NotMigratedError(ZdbError, AttributeError):
+    """A database of another program has no such method; only one of zdb has."""
 
 
 class UnsupportedVersionError(ZdbError, ValueError):

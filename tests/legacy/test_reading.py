@@ -144,8 +144,19 @@ def test_provenance(isf: Path) -> None:
 def test_columns(isf: Path) -> None:
     db = zdb.legacy.open(isf)
     assert_frame_equal(db.get("frame", columns=["b"]), FRAME[["b"]])
-    with pytest.raises(zdb.errors.SelectionError, match="frame: has no columns"):
+    with pytest.raises(zdb.errors.SelectionError, match="frame: cannot select"):
         db.get("frame", columns=["z"])
+    np.testing.assert_array_equal(db.get("traces", rows=slice(1, 3)), TRACES[1:3])
+    assert_frame_equal(db.get("frame", rows=[0]), FRAME.iloc[[0]])
+
+
+def test_what_only_a_database_of_zdb_can_do(isf: Path) -> None:
+    db = zdb.legacy.open(isf)
+    with pytest.raises(zdb.errors.NotMigratedError, match=r"rename is not for an old database.*zdb migrate"):
+        db.rename("traces", "other")
+    assert not hasattr(db, "rename")
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = db.nothing
 
 
 def test_a_model_data_base(mdb: Path) -> None:

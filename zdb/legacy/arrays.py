@@ -49,12 +49,20 @@ CODECS = frozenset(
     ]
 )
 UNSAFE_CODEC = "pickle"
+# npy files of this size in bytes, and larger ones, are mapped.
+MAPPED = 64 * 2**20
 
 
 def read_npy(path: Path, trust: Trust) -> NDArray[Any]:
-    """Read an npy file; objects in it are a pickle."""
+    """Read an npy file; objects in it are a pickle. A large one is mapped, so that memory holds what is used of it."""
     with path.open("rb") as file:
-        return _npy(file, path.name, trust)
+        if path.stat().st_size < MAPPED or _npy_header(file, path.name)[2].hasobject:
+            file.seek(0)
+            return _npy(file, path.name, trust)
+    try:
+        return np.asarray(np.lib.format.open_memmap(path, mode="c"))
+    except ValueError as error:
+        raise UnreadableValueError(f"{path.name}: is damaged ({error})") from error
 
 
 def read_npz(path: Path, trust: Trust) -> Any:
@@ -71,25 +79,23 @@ def read_npz(path: Path, trust: Trust) -> Any:
 
 
 def _npy(file: IO[bytes], what: str, trust: Trust) -> NDArray[Any]:
-    try:
-        shape, fortran, dtype = _npy_header(file)
-        if not dtype.hasobject:
-            if hasattr(file, "fileno"):
-                file.seek(0)
-                return np.lib.format.read_array(file, allow_pickle=False)
-            return array_from_bytes(file.read(), dtype, shape, "F" if fortran else "C")
-    except (ValueError, EOFError) as error:
-        raise UnreadableValueError(f"{what}: is no npy file, or damaged ({error})") from error
+    shape, fortran, dtype = _npy_header(file, what)
+    if not dtype.hasobject:
+        return array_from_bytes(file.read(), dtype, shape, "F" if fortran else "C")
     trust.require_pickle(what)
     content = file.read()
     made = np.asarray(load(content, what, trusted=trust.all))
     return array_from_bytes(list(made.ravel()), np.dtype(object), shape)
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return reader(file)
+def _npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran order, and dtype."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return reader(file)
+    except (ValueError, EOFError) as error:
+        raise UnreadableValueError(f"{what}: is no npy file, or damaged ({error})") from error
 
 
 def read_zarr(path: Path, trust: Trust) -> NDArray[Any]:
@@ -165,7 +171,7 @@ def array_facts(path: Path) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of an npy file or an array of Zarr version 2, from its metadata."""
     if path.suffix == ".npy":
         with path.open("rb") as file:
-            shape, _, dtype = _npy_header(file)
+            shape, _, dtype = _npy_header(file, path.name)
         return tuple(shape), str(dtype)
     metadata = _zarr_metadata(path)
     return tuple(metadata["shape"]), str(metadata["dtype"])

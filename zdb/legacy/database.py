@@ -7,11 +7,13 @@ from collections.abc import Iterator, KeysView, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import zdb
 from zdb.errors import (
     DatabaseNotFoundError,
     InvalidKeyError,
     KeyConflictError,
     KeyNotFoundError,
+    NotMigratedError,
     PickleRefusedError,
     SelectionError,
     UnreadableValueError,
@@ -25,8 +27,6 @@ from zdb.legacy.trust import AllowPickle, Trust
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
-
-    import zdb
 
 __all__ = ["LegacyDatabase", "Metadata", "open_legacy"]
 
@@ -111,6 +111,10 @@ class LegacyDatabase(Mapping[Key, Any]):
         return str(self.path)
 
     @property
+    def allow_pickle(self) -> AllowPickle:
+        return self._trust.allow_pickle
+
+    @property
     def kind(self) -> str:
         """What it is: "ISFDataBase", "ModelDataBase", "folder" or "shared_numpy_store"."""
         return self._source.kind
@@ -144,24 +148,39 @@ class LegacyDatabase(Mapping[Key, Any]):
                 f"{self._full(key)}: {error}; its files are {', '.join(map(str, data_files(entry)[:3])) or 'gone'}"
             ) from error
 
-    def get(self, key: Key, default: Any = None, *, columns: Sequence[Hashable] | None = None) -> Any:
-        """Read a value, or columns of a table.
+    def get(
+        self,
+        key: Key,
+        default: Any = None,
+        *,
+        columns: Sequence[Hashable] | None = None,
+        rows: slice | Sequence[int] | None = None,
+    ) -> Any:
+        """Read a value, or columns and rows of a table or array.
 
         Raises
         ------
         SelectionError
-            The value has no columns, or not these.
+            The value has no columns or rows, or not these.
         """
         try:
             value = self[key]
         except KeyNotFoundError:
             return default
-        if columns is None:
-            return value
         try:
-            return value[list(columns)]
-        except (TypeError, KeyError, IndexError) as error:
-            raise SelectionError(f"{self._full(key)}: has no columns {list(columns)!r:.200}") from error
+            if columns is not None:
+                value = value[list(columns)]
+            if rows is not None:
+                value = value.iloc[rows] if hasattr(value, "iloc") else value[rows]
+        except (TypeError, KeyError, IndexError, NotImplementedError) as error:
+            wanted = {"columns": columns, "rows": rows}
+            raise SelectionError(f"{self._full(key)}: cannot select {wanted!r:.200} ({error})") from error
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(zdb.Database, name):
+            raise NotMigratedError(f"{self.url}: {name} is not for an old database; migrate it by `zdb migrate`")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def database(self, key: Key) -> LegacyDatabase:
         """Return a sub-database, a folder of files or a shared store.
@@ -221,8 +240,10 @@ class LegacyDatabase(Mapping[Key, Any]):
                 for key, source, below in LegacyDatabase(child, self._trust).walk():
                     yield f"{name}/{key}", source, below
 
-    def info(self, key: Key) -> zdb.Info:
-        """Return what is known of a key, without loading data."""
+    def info(self, key: Key | None = None) -> zdb.Info:
+        """Return what is known of a key, or of this database, without loading data."""
+        if key is None:
+            return zdb.Info(self._key, "database", self.kind, id=self.id)
         source, entry = self._find(key)
         is_database = source.child(entry.name) is not None
         return info_of(_joined(key), entry, source.metadata(entry.name), is_database=is_database)

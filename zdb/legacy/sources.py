@@ -272,7 +272,7 @@ class MdbSource:
         """Keys, and for each the name of its row, or of its folder if the sqlite file is lost."""
         if self._known is None:
             if self.is_complete:
-                self._known = {tuple(key.split("@")): key for key in _sqlite_keys(self.path / "sqlitedict.db")}
+                self._known = {_names_of(key): key for key in _sqlite_keys(self.path / "sqlitedict.db")}
             else:
                 self._known = self._recovered()
         return self._known
@@ -285,7 +285,7 @@ class MdbSource:
         folders = sorted(child.name for child in self.path.iterdir() if child.is_dir() and _is_key(child))
         slugs: dict[str, list[tuple[str, ...]]] = {}
         for row in _sqlite_keys(self.path / "metadata.db"):
-            parts = tuple(row.split("@"))
+            parts = _names_of(row)
             slugs.setdefault(_slug(str(parts)), []).append(parts)
         found: dict[tuple[str, ...], str] = {}
         for folder in folders:
@@ -353,6 +353,12 @@ class MdbSource:
             return {"error": str(error)}
         texts = noted.items() if isinstance(noted, dict) else ()
         return {key: value for key, value in texts if isinstance(key, str) and isinstance(value, str)}
+
+
+def _names_of(row: str) -> tuple[str, ...]:
+    """The names of a key, which the rows join by "@"."""
+    names = tuple(row.split("@"))
+    return names if all(names) else (row,)
 
 
 def _slug(key: str) -> str:
