@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zdb.catalogs import Catalog, catalog
     from zdb.database import Database
     from zdb.formats.files import StoredFile
+    from zdb.formats.folders import key_names
     from zdb.formats.ragged import Ragged
     from zdb.formats.registry import Format, Selection, register
     from zdb.info import Info
@@ -40,6 +41,7 @@ __all__ = [
     "catalog",
     "config",
     "errors",
+    "key_names",
     "open",
     "register",
 ]
@@ -59,6 +61,7 @@ _LAZY = {
     "adopt": "zdb.opening",
     "catalog": "zdb.catalogs",
     "config": "zdb.config",
+    "key_names": "zdb.formats.folders",
     "open": "zdb.opening",
     "register": "zdb.formats.registry",
 }

@@ -21,6 +21,7 @@ from zdb.cli import (
     importing,
     look,
     maintain,
+    migrate,
     transfer,
 )
 from zdb.cli.commands import Commands, common_options
@@ -42,6 +43,7 @@ MODULES = (
     catalog,
     maintain,
     transfer,
+    migrate,
 )
 
 ERROR, NOT_FOUND, NO_PERMISSION, EXISTS = 1, 3, 4, 5
