@@ -19,8 +19,9 @@ SECTIONS = (
     ("Settings", "zdb.config", "*"),
     ("Reports", "zdb.maintenance.report", "*"),
     ("Reports of copies", "zdb.transfer.report", "*"),
-    ("Formats", "zdb", ["Format", "Selection", "register"]),
+    ("Formats", "zdb", ["Format", "Selection", "key_names", "register"]),
     ("Layout", "zdb.engine.layout", ["choose_layout", "choose_codecs"]),
+    ("Old databases", "zdb.legacy", "*"),
     ("Errors", "zdb.errors", "*"),
     ("Neuron simulations", "zdb.neuro", "*"),
 )
