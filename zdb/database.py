@@ -227,6 +227,18 @@ class Database(
         self._before_writing()
         write(self._engine, path, value, request)
 
+    def materialize(self, key: Key) -> None:
+        """Bring in the data of a value that is kept somewhere else, such as in linked files; all others stay.
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is nothing at the key.
+        """
+        format_name = self._require(self._at(key)).format
+        if format_name and registry.by_name(format_name).is_reference:
+            self.set(key, self[key])
+
     def __delitem__(self, key: Key) -> None:
         path = self._at(key)
         self._before_writing()

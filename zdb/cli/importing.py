@@ -33,6 +33,9 @@ def add_commands(commands: Commands) -> None:
         "--missing", choices=["error", "report"], default="error", help="leave references to missing files as they are"
     )
     simrun.add_argument(
+        "--mode", choices=["copy", "link"], default="copy", help="copy the data, or keep it in the raw files"
+    )
+    simrun.add_argument(
         "--on-error", choices=["error", "report"], default="error", help="leave out bad files and report them"
     )
     simrun.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
@@ -58,6 +61,7 @@ def _import_simrun(options: argparse.Namespace) -> Result:
         overwrite=options.overwrite,
         relocate=dict(options.relocate),
         missing=options.missing,
+        mode=options.mode,
         on_error=options.on_error,
         progress=not options.quiet,
     )

@@ -88,12 +88,15 @@ class Format(ABC):
         nothing is imported to find out. A subclass of one of these types is asked about too.
     executes_code
         Decoding can run code that the value brings along, so that it needs ``allow_pickle=True``.
+    is_reference
+        The value is somewhere else, and the database holds only where; :meth:`zdb.Database.materialize` brings it in.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     types: ClassVar[tuple[str, ...]] = ()
     executes_code: ClassVar[bool] = False
+    is_reference: ClassVar[bool] = False
 
     def accepts(self, value: Any) -> bool:  # noqa: ARG002
         """Whether the format keeps this value, whose type is already one of `types`, by default."""

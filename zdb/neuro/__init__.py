@@ -10,6 +10,7 @@ from zdb.neuro.binning import Binned, bin_distances, bin_distances_and_times, bi
 from zdb.neuro.celltypes import EXCITATORY, INHIBITORY, UnknownCellTypeError, add_groups, classify
 from zdb.neuro.generate import generate_simrun
 from zdb.neuro.importer import import_simrun
+from zdb.neuro.link_format import LinkFormat
 from zdb.neuro.parameter_files import MissingFilesError
 from zdb.neuro.parameter_text import read_parameters
 from zdb.neuro.parameters import Parameters, load_parameters
@@ -34,6 +35,7 @@ __all__ = [
     "EXCITATORY",
     "INHIBITORY",
     "Binned",
+    "LinkFormat",
     "MissingFilesError",
     "Parameters",
     "SimulationFileError",

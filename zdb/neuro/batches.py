@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
     from zdb.neuro.simrun import OnError, Run, Simrun, Trial
 
-__all__ = ["ReadOptions", "find_time", "fingerprint", "read_batch", "split_into_batches"]
+__all__ = [
+    "READERS",
+    "ReadOptions",
+    "activity",
+    "find_time",
+    "fingerprint",
+    "read_batch",
+    "split_into_batches",
+    "traces_dataset",
+]
 
 SPIKE_THRESHOLD = 0.0  # mV
 # Raw files of about this many bytes are read at once; in memory they take about twice as much.
@@ -55,6 +64,7 @@ class ReadOptions:
     dendrites: bool = True
     dendritic_threshold: float = -30.0
     on_error: OnError = "error"
+    mode: Literal["copy", "link"] = "copy"
 
 
 @dataclass
@@ -70,7 +80,8 @@ class _Gathered:
 
 def fingerprint(root: Path, run: Run, options: ReadOptions) -> str:
     """A digest of what is read of a run: names, sizes and times of change of its files, and the options."""
-    digest = hashlib.sha256(repr((run, options.activations, options.dendrites, options.dendritic_threshold)).encode())
+    wanted = options.activations, options.dendrites, options.dendritic_threshold, options.mode
+    digest = hashlib.sha256(repr((run, *wanted)).encode())
     for name in run.files:
         status = (root / name).stat()
         digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
@@ -219,7 +230,7 @@ def _values(gathered: _Gathered, options: ReadOptions, time: NDArray[np.float64]
     yield "spike_times", _spike_times(voltage, gathered.trials, time, SPIKE_THRESHOLD)
     for key, tables in gathered.tables.items():
         if tables:
-            yield key, _activity(tables, gathered.trials)
+            yield key, activity(tables, gathered.trials)
     for site, parts in gathered.sites.items():
         trials = [label for labels, _ in parts for label in labels]
         traces = np.concatenate([traces for _, traces in parts])
@@ -246,7 +257,7 @@ def _spike_times(
     return zdb.Ragged(found.values, found.row_size, columns=pd.DataFrame({"sim_trial_index": trials}))
 
 
-def _activity(tables: list[tuple[int, Any]], trials: list[str]) -> zdb.Ragged:
+def activity(tables: list[tuple[int, Any]], trials: list[str]) -> zdb.Ragged:
     """Activity of all trials of a batch; the last column of the tables has the times."""
     codes = np.repeat([number for number, _ in tables], [len(table) for _, table in tables])
     columns: dict[str, Any] = {"sim_trial_index": pd.Categorical.from_codes(codes, pd.Index(trials))}

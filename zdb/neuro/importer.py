@@ -50,6 +50,7 @@ def import_simrun(
     parameters: bool = True,
     relocate: Mapping[str, str | os.PathLike[str]] | None = None,
     missing: Literal["error", "report"] = "error",
+    mode: Literal["copy", "link"] = "copy",
     on_error: OnError = "error",
     progress: Progress = None,
 ) -> ImportReport:
@@ -86,6 +87,11 @@ def import_simrun(
     missing : {"error", "report"}
         What to do about files that are referred to and not found: raise before anything is read,
         or leave the references as they are and name them in the result.
+    mode : {"copy", "link"}
+        Copy voltage traces and activity into the database, or keep them in the raw files: then the
+        database holds where these are, with size and SHA-256, and reads them when the key is read.
+        All files are read and checked at the import all the same. ``db.materialize(key)`` turns a
+        link into data. Reading links needs ``import zdb.neuro``.
     on_error : {"error", "report"}
         What to do about a file that is truncated, malformed or does not fit the others: raise, or
         leave its trials out and go on. A bad synapse or cell file costs its trial; a bad voltage
@@ -154,7 +160,7 @@ def import_simrun(
         Table of the runs: path, number of trials, and a fingerprint by which a change is found.
     """
     found = find_simrun(folder, on_error)
-    options = ReadOptions(activations, dendrites, float(dendritic_threshold), on_error)
+    options = ReadOptions(activations, dendrites, float(dendritic_threshold), on_error, mode)
     fingerprints = {run.path: fingerprint(found.root, run, options) for run in found.runs}
     earlier = Imported() if overwrite else Imported.of(db, found.root)
     new = [run for run in found.runs if earlier.fingerprints.get(run.path) != fingerprints[run.path]]

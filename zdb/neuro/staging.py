@@ -10,7 +10,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import zdb.neuro.link_format
 from zdb.neuro.batches import read_batch
+from zdb.neuro.links import link_to
 from zdb.neuro.report import Problem
 
 if TYPE_CHECKING:
@@ -23,10 +25,15 @@ if TYPE_CHECKING:
     from zdb.neuro.batches import ReadOptions
     from zdb.neuro.simrun import Run
 
-__all__ = ["RECORD", "STAGING", "Batch", "find_batches", "stage_batch"]
+__all__ = ["RECORD", "STAGING", "Batch", "find_batches", "holds_spike_times", "stage_batch"]
 
 STAGING = "_simrun_import"
 RECORD = "record"
+
+
+def holds_spike_times(key: str) -> bool:
+    """Whether a key has spike times, which are computed and small; all others have what is in the files."""
+    return key == "spike_times" or key.startswith("dendritic_spike_times/")
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,10 @@ def stage_batch(
     values, problems = read_batch(root, runs, options, time, time_from)
     batch = Batch(f"{STAGING}/{name}", of_batch, problems)
     for key, value in values.items():
-        db.set(f"{batch.key}/{key}", value, codec=False)
+        if options.mode == "link" and not holds_spike_times(key):
+            db.set(f"{batch.key}/{key}", link_to(root, runs, key, value), format="simrun-link")
+        else:
+            db.set(f"{batch.key}/{key}", value, codec=False)
     reported = [[problem.path, problem.message, list(problem.trials)] for problem in problems]
     db[f"{batch.key}/{RECORD}"] = {"runs": of_batch, "problems": reported}
     return batch

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import zdb
 from zdb.neuro.imported import FOLDERS, KEYS
 from zdb.neuro.joining import TRIALS, Part, join_ragged, join_spike_times, join_traces
-from zdb.neuro.staging import RECORD
+from zdb.neuro.link_format import LinkFormat, read_link
+from zdb.neuro.links import join_links
+from zdb.neuro.staging import RECORD, holds_spike_times
 from zdb.neuro.tasks import reporting
 
 if TYPE_CHECKING:
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    import zdb
     from zdb.neuro.tasks import Progress
 
 __all__ = ["Source", "write_joined"]
@@ -102,11 +104,17 @@ def _parts(db: zdb.Database, sources: Sequence[Source], name: str, trials: pd.Da
 
 def _labels(db: zdb.Database, key: str, name: str) -> list[str]:
     """``sim_trial_index`` of the trials of a stored value, in order."""
+    if _is_link(db, key):
+        return list(read_link(db, key).trials["trial"])
     if name in RAGGED:
         return list(db.get(key, rows=slice(0, 0), columns=[TRIALS])[TRIALS].cat.categories)
-    if name == "spike_times" or name.startswith("dendritic_spike_times/"):
+    if holds_spike_times(name):
         return list(db[key][TRIALS])
     return [str(label) for label in db[key]["trial"].to_numpy()]
+
+
+def _is_link(db: zdb.Database, key: str) -> bool:
+    return db.info(key).format == LinkFormat.name
 
 
 def _whole(db: zdb.Database, part: Part) -> bool:
@@ -114,9 +122,18 @@ def _whole(db: zdb.Database, part: Part) -> bool:
 
 
 def _write(db: zdb.Database, name: str, parts: list[Part], trials: pd.DataFrame) -> None:
-    if name in RAGGED:
+    linked = {_is_link(db, part.key) for part in parts}
+    if len(linked) == 2:
+        raise zdb.errors.KeyExistsError(
+            f"{name}: holds data, and links would be added, or the other way round; import by the mode that was used "
+            "before, or everything again with overwrite=True"
+        )
+    if linked == {True}:
+        links = [(read_link(db, part.key), part.trials) for part in parts]
+        db.set(name, join_links(links, list(trials[TRIALS])), format=LinkFormat.name)
+    elif name in RAGGED:
         db.set(name, join_ragged(db, parts, list(trials[TRIALS])), format="ragged")
-    elif name == "spike_times" or name.startswith("dendritic_spike_times/"):
+    elif holds_spike_times(name):
         db[name] = join_spike_times(db, parts)
     else:
         db[name] = join_traces(db, parts, "voltage" if name == "voltage_traces" else "dendrite")
