@@ -194,7 +194,9 @@ def run(settings: Settings) -> Topic:
         contenders[name].close() if hasattr(contenders[name], "file") else None
         fresh_folder(contenders[name].folder)
 
-    write = measure({n: lambda c=c: c.write(data) for n, c in contenders.items()}, settings.rounds, before=clean)
+    write = measure(
+        {n: lambda c=c: c.write(data) for n, c in contenders.items()}, settings.rounds, memory=data.nbytes, before=clean
+    )
     parts: dict[str, tuple[Any, slice]] = {
         "read all": (slice(None), slice(None)),
         f"column window ({WINDOW} samples of all rows)": (slice(None), window),
@@ -208,7 +210,7 @@ def run(settings: Settings) -> Topic:
             assert np.array_equal(found, expected), name
 
         work = {n: lambda c=c, part=(chosen, columns): c.read(*part) for n, c in contenders.items()}
-        seconds = measure(work, settings.rounds, check=check)
+        seconds = measure(work, settings.rounds, memory=expected.nbytes, check=check)
         whole = operation == "read all"
         rows.append(Row(operation, seconds, _goals() if whole else (), nbytes=data.nbytes if whole else 0))
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import shutil
 import statistics
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,6 +130,7 @@ def measure(
     work: Mapping[str, Callable[[], Any]],
     rounds: int,
     *,
+    memory: int = 0,
     before: Callable[[str], None] = lambda name: None,
     check: Callable[[str, Any], None] = lambda name, result: None,
 ) -> dict[str, float]:
@@ -137,6 +141,9 @@ def measure(
     work : mapping of str to callable
         The operation by contender.
     rounds : int
+    memory : int
+        Bytes of memory that are used and given back before each time: the first use of memory costs much in a virtual
+        machine, and would be paid by who comes next after a pause.
     before : callable
         Called with the name of the contender before each time, not timed.
     check : callable
@@ -148,13 +155,13 @@ def measure(
         Median of seconds by contender.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    order = list(work)
+    shuffle = random.Random(0).sample
     for number in range(rounds):
-        # Each round begins with another contender, so that none always follows the same one.
-        first = number % len(order)
-        for name in order[first:] + order[:first]:
+        # Each round has another order, so that none always follows the same one.
+        for name in shuffle(list(work), len(work)):
             before(name)
             gc.collect()
+            np.ones(memory, np.uint8)
             started = time.perf_counter()
             result = work[name]()
             seconds[name].append(time.perf_counter() - started)

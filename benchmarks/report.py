@@ -84,9 +84,11 @@ def render(results: Sequence[Result]) -> str:
         *(f"- {one}" for one in dict.fromkeys(result.machine for result in results)),
         *(f"- {one}" for one in dict.fromkeys(result.versions for result in results)),
         f"- Medians of {_range([result.rounds for result in results])} rounds. In each round every contender does the "
-        "operation once, beginning with another one each time, so that what else goes on in the machine meets all alike.",
+        "operation once, in another order each time, so that what else goes on in the machine meets all alike.",
         "- Every write goes to a fresh folder, after the disk has finished what was written before; files are not synced "
         "by any contender. Reads find the files in the page cache (warm), for all contenders.",
+        "- Before each time as much memory as the operation needs is used and given back, because its first use is slow in a "
+        "virtual machine.",
         "- Results are compared with the data in the first round, outside of the time.",
         "- The ratio is that to the best peer of the same run: 2 is twice as fast (or half the size), 0.5 half as fast.",
     ]

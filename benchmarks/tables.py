@@ -55,7 +55,9 @@ def run(settings: Settings) -> Topic:
         PARQUET: lambda: table.to_parquet(paths[PARQUET], compression="zstd"),
         FEATHER: lambda: table.to_feather(paths[FEATHER]),
     }
-    rows = [Row("write", measure(writers, settings.rounds, before=lambda name: _clean(folders[name])))]
+    nbytes = int(table.memory_usage(deep=True).sum())
+    seconds = measure(writers, settings.rounds, memory=nbytes, before=lambda name: _clean(folders[name]))
+    rows = [Row("write", seconds)]
     faster = [Goal("faster than parquet", peer=PARQUET)]
     selections = {
         "read all": None,
@@ -64,7 +66,7 @@ def run(settings: Settings) -> Topic:
         "one column (many different strings)": ["cell"],
     }
     for operation, columns in selections.items():
-        seconds = measure(_readers(paths, columns), settings.rounds, check=_checker(table, columns))
+        seconds = measure(_readers(paths, columns), settings.rounds, memory=nbytes, check=_checker(table, columns))
         rows.append(Row(operation, seconds, faster))
     sizes = {name: float(size_on_disk(folder)) for name, folder in folders.items()}
     rows.append(Row("bytes on disk", sizes, unit="B"))
