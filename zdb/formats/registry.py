@@ -193,13 +193,16 @@ def is_of_types(chosen: Format, value: Any) -> bool:
 def for_value(value: Any) -> Format:
     """Return the format that keeps this value: what was registered last, plug-ins, then the built-in ones.
 
+    Plug-ins are for types of packages: for a dict or a str none is imported.
+
     Raises
     ------
     UnsupportedValueError
         No format takes it; only ``format="pickle"`` could.
     """
     type_names = set(_type_names(value))
-    for name in dict.fromkeys([*reversed(_registered), *_plugins(), *BUILT_IN]):
+    plugins = {} if type(value).__module__ == "builtins" else _plugins()
+    for name in dict.fromkeys([*reversed(_registered), *plugins, *BUILT_IN]):
         try:
             candidate = by_name(name)
         except FormatNotInstalledError:
