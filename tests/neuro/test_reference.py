@@ -13,7 +13,20 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import bin_activations, bin_times, detect_spikes, import_simrun, load_parameters, spike_in_interval
+from zdb.neuro import (
+    bin_activations,
+    bin_times,
+    detect_spikes,
+    import_simrun,
+    lda_prediction_rates,
+    load_parameters,
+    make_batches,
+    read_input_mapper_summary,
+    read_morphology,
+    section_bins,
+    spatial_bin_names,
+    spike_in_interval,
+)
 
 SHARED = Path(__file__).parents[3] / "shared"
 REFERENCE = SHARED / "reference"
@@ -219,3 +232,59 @@ def test_activations_by_group(db: zdb.Database, groupby: str) -> None:
         assert counts.sum(axis=1).tolist() == summary["sum_per_trial"]
         assert counts.max() == summary["max"]
         assert counts.sum(axis=0).argmax() == summary["argmax_time"]
+
+
+def test_morphology() -> None:
+    cell = read_morphology(SHARED / "data" / "anatomy" / "86_C2_center.hoc")
+    bins = section_bins(cell)
+    expected = pd.read_csv(REFERENCE / "ann_section_distances_df.csv", index_col=0)
+    assert bins["n_bins"].astype(str).tolist() == expected["n_bins"].tolist()
+    for name in ("min_", "max_"):
+        np.testing.assert_allclose(bins[name], expected[name], rtol=1e-12)
+    assert bins["binsize"].iloc[0] == "Soma"
+    sizes = expected["binsize"].iloc[1:].astype(float)
+    np.testing.assert_allclose(bins["binsize"].iloc[1:].astype(float), sizes, rtol=1e-12)
+    assert spatial_bin_names(bins) == json.loads((REFERENCE / "ann_spatial_bin_names.json").read_text())
+    structure = json.loads((REFERENCE / "cell_serialisation.json").read_text())
+    assert cell.sections["label"].value_counts().to_dict() == structure["labels"]
+    assert cell.sections["parent"].iloc[5] == structure["section5"]["parent_id"]
+
+
+RATES = json.loads((REFERENCE / "lda_prediction_rates.json").read_text())
+
+
+@pytest.mark.parametrize("solver", ["eigen", "svd", "lsqr"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_prediction_rates(solver: Any, normalize: bool) -> None:
+    expected = RATES[f"solver_{solver}_normalize_{normalize}"]
+    with np.load(REFERENCE / "lda_input.npz") as data:
+        np.random.seed(0)  # noqa: NPY002 - as the reference was made
+        found = lda_prediction_rates(data["X"], data["y"], solver=solver, normalize_group_size=normalize)
+    assert found.score == pytest.approx(expected["score"], rel=1e-12)
+    names = {"roc_auc": "score_rocauc", "roc_auc_full": "score_rocauc_full_data"}
+    for name in ("score_all", "score_0", "score_1", *names):
+        np.testing.assert_allclose(getattr(found, name), expected[names.get(name, name)], rtol=1e-12)
+    # the solver "svd" of some versions of scikit-learn scales the vector otherwise
+    unit = [np.array(c) / np.linalg.norm(c) for c in (found.coefficients[0], expected["classifier_"][0])]
+    np.testing.assert_allclose(*unit, rtol=1e-9)
+
+
+SUMMARIES = json.loads((REFERENCE / "read_InputMapper_summary.json").read_text())
+
+
+@pytest.mark.parametrize("name", [name for name in SUMMARIES if name.endswith(".csv")])
+def test_input_mapper_summaries(name: str) -> None:
+    tables = read_input_mapper_summary(REFERENCE / name)
+    assert list(tables) == list(SUMMARIES[name])
+    for title, expected in SUMMARIES[name].items():
+        assert list(tables[title].shape) == expected["shape"]
+        assert list(tables[title].columns) == expected["columns"]
+        assert tables[title]["Number of synapses"].sum() == pytest.approx(expected["sum_Number_of_synapses"], rel=1e-12)
+
+
+def test_batches_hold_all_activations(db: zdb.Database) -> None:
+    cell = read_morphology(SHARED / "data" / "anatomy" / "86_C2_center.hoc")
+    found = make_batches(db, cell, min_time=100, max_time=345, batch_size=4)
+    by_kind = bin_activations(db, "EI")["activations"].sel(time=slice(100, 344))
+    sums = found["synapse_activation"].sum(("bin", "time"))
+    np.testing.assert_array_equal(sums, by_kind.sum("time"))

@@ -1,0 +1,99 @@
+"""Text files of the In Silico Framework: synapse activations are written, summaries of the input mapper are read."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import pandas as pd
+
+from zdb.neuro.readers import SimulationFileError
+
+if TYPE_CHECKING:
+    import zdb
+
+__all__ = ["read_input_mapper_summary", "write_synapse_activations"]
+
+COLUMNS = ("synapse_type", "synapse_ID", "soma_distance", "section_ID", "section_pt_ID", "dendrite_label")
+HEADER = "# synapse type\tsynapse ID\tsoma distance\tsection ID\tsection pt ID\tdendrite label\tactivation times\n"
+
+
+def write_synapse_activations(path: str | os.PathLike[str], activations: zdb.Ragged) -> None:
+    """Write the synapse activations of one trial, as simulations of the In Silico Framework write and read them.
+
+    Replaces ``data_base.IO.roberts_formats.write_pandas_synapse_activation_to_roberts_format``;
+    :func:`zdb.neuro.read_synapse_activations` reads the file.
+
+    Parameters
+    ----------
+    path : path
+        Of the new file.
+    activations : zdb.Ragged
+        A row for each synapse: activation times (ms), with the columns ``synapse_type``, ``synapse_ID``,
+        ``soma_distance`` (µm), ``section_ID``, ``section_pt_ID`` and ``dendrite_label``.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a file.
+    KeyError
+        A column is missing.
+    """
+    missing = [name for name in COLUMNS if name not in activations.columns]
+    if missing:
+        raise KeyError(f"{os.fspath(path)}: not written: the activations have no column {', '.join(missing)}")
+    fields = zip(*(activations.columns[name].tolist() for name in COLUMNS), strict=True)
+    lines = [
+        "\t".join(map(str, row)) + "\t" + "".join(f"{time!r}," for time in times.tolist()) + "\n"
+        for row, times in zip(fields, activations, strict=True)
+    ]
+    with Path(path).open("x", encoding="utf-8") as file:
+        file.write(HEADER)
+        file.writelines(lines)
+
+
+def read_input_mapper_summary(source: str | os.PathLike[str] | TextIO, sep: str = "\t") -> dict[str, pd.DataFrame]:
+    """Read a summary of the input mapper: tables, each below a line that begins with ``#``.
+
+    Replaces ``data_base.IO.roberts_formats.read_InputMapper_summary``.
+
+    Parameters
+    ----------
+    source : path or text buffer
+    sep : str, default tab
+        Between the columns.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        By the line that begins with ``#``.
+
+    Raises
+    ------
+    SimulationFileError
+        There is no such line, or a table is malformed.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        named, text = os.fspath(source), Path(source).read_text(encoding="utf-8")
+    else:
+        named, text = "the summary", source.read()
+    tables: dict[str, list[str]] = {}
+    title: str | None = None
+    for line in text.splitlines():
+        if line.startswith("#"):
+            title = line.strip()
+            tables[title] = []
+        elif line.strip():
+            if title is None:
+                raise SimulationFileError(f"{named}: the first line does not begin with #, so it is no summary")
+            tables[title].append(line)
+    return {title: _parsed(f"{named}: {title}", lines, sep) for title, lines in tables.items()}
+
+
+def _parsed(named: str, lines: list[str], sep: str) -> Any:
+    try:
+        return pd.read_csv(io.StringIO("\n".join(lines)), sep=sep)
+    except ValueError as error:
+        raise SimulationFileError(f"{named}: not a table: {error}") from error
