@@ -333,3 +333,21 @@ class TestRagged:
         assert Ragged.from_lists([[], [1]]).dtype == np.int64
         with pytest.raises(ValueError, match="row 1 has 2 dimensions"):
             Ragged.from_lists([[1], [[2]]])
+
+
+@pytest.mark.parametrize("npartitions", [1, 2, 3, 9])
+def test_a_wide_table_in_parts_is_the_wide_table(npartitions: int) -> None:
+    lazy = spikes().to_frame(npartitions=npartitions)
+    assert lazy.npartitions == min(npartitions, 3)
+    pd.testing.assert_frame_equal(lazy.compute(scheduler="synchronous"), spikes().to_frame())
+
+
+def test_a_part_of_a_wide_table_has_its_rows_and_all_columns() -> None:
+    part = spikes().to_frame(npartitions=3).get_partition(1).compute(scheduler="synchronous")
+    pd.testing.assert_frame_equal(part, spikes().to_frame().iloc[1:2])
+
+
+def test_a_wide_table_of_no_rows_in_parts() -> None:
+    assert len(Ragged([], []).to_frame(npartitions=4).compute(scheduler="synchronous")) == 0
+    with pytest.raises(ValueError, match="from 1 on"):
+        spikes().to_frame(npartitions=0)

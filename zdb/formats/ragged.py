@@ -22,6 +22,8 @@ from zdb.formats.registry import Format, Selection
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
+    import dask.dataframe as dd
+
 __all__ = ["Ragged", "RaggedFormat"]
 
 Array = np.ndarray[Any, Any]
@@ -174,26 +176,50 @@ class Ragged:
         content = ak.contents.NumpyArray(self._values)
         return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(self._offsets), content))
 
-    def to_frame(self) -> pd.DataFrame:
+    @overload
+    def to_frame(self) -> pd.DataFrame: ...
+    @overload
+    def to_frame(self, npartitions: int) -> dd.DataFrame: ...
+    def to_frame(self, npartitions: int | None = None) -> Any:
         """A wide table: the columns, and then the values of each row in columns 0, 1, 2 ...
+
+        Parameters
+        ----------
+        npartitions : int, optional
+            Return a dask DataFrame of so many parts with about the same number of rows; each is
+            made wide when it is computed, so that the whole table need not fit into memory.
 
         Returns
         -------
-        pandas.DataFrame
+        pandas.DataFrame or dask.dataframe.DataFrame
             Short rows are filled with NaN, times with NaT. Integers and booleans become float64.
         """
-        sizes = self.row_size
-        width = int(sizes.max(initial=0))
+        width = int(self.row_size.max(initial=0))
+        if npartitions is None:
+            return self._wide(slice(None), width)
+        import dask.config
+        import dask.dataframe as dd
+
+        if npartitions < 1:
+            raise ValueError(f"npartitions is a number from 1 on, not {npartitions}")
+        ends = np.linspace(0, len(self), min(npartitions, max(1, len(self))) + 1).astype(int).tolist()
+        parts = [slice(first, last) for first, last in pairwise(ends)]
+        # Without this dask turns columns of strings into a string dtype of its own.
+        with dask.config.set({"dataframe.convert-string": False}):
+            return dd.from_map(self._wide, parts, width=width, meta=self._wide(slice(0), width))  # type: ignore[no-untyped-call]
+
+    def _wide(self, rows: slice, width: int) -> pd.DataFrame:
+        part = self if rows == slice(None) else self[rows]
         dtype = self.dtype
         fill: Any = np.nan
         if dtype.kind in "mM":
             fill = np.array("NaT", dtype=dtype)
         elif dtype.kind in "biu":
             dtype = np.dtype(np.float64)
-        table = np.full((len(self), width), fill, dtype=dtype)
-        table[np.arange(width) < sizes[:, np.newaxis]] = self._values
-        wide = pd.DataFrame(table, index=self._columns.index)
-        return pd.concat([self._columns, wide], axis=1)
+        table = np.full((len(part), width), fill, dtype=dtype)
+        table[np.arange(width) < part.row_size[:, np.newaxis]] = part.values
+        wide = pd.DataFrame(table, index=part.columns.index)
+        return pd.concat([part.columns, wide], axis=1)
 
     def equals(self, other: object) -> bool:
         """Whether values, dtype, sizes and columns are the same; NaN equals NaN."""
