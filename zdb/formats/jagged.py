@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,9 +49,9 @@ def row_size_variable(row_size: np.ndarray[Any, Any], values_dim: str) -> xr.Var
     sizes = row_size.astype(np.min_scalar_type(int(row_size.max(initial=0))))
     attrs: dict[str, Any] = {"long_name": "number of values in each row", "sample_dimension": values_dim}
     if sizes.size >= BLOCK:
-        of_blocks = np.add.reduceat(sizes, np.arange(0, sizes.size, BLOCK), dtype=np.int64)
-        starts = np.concatenate(([0], np.cumsum(of_blocks)))
-        attrs |= {"block_size": BLOCK, "block_starts": starts[: sizes.size // BLOCK + 1].tolist()}
+        blocks = (sizes[start : start + BLOCK] for start in range(0, sizes.size - BLOCK + 1, BLOCK))
+        starts = accumulate((int(block.sum(dtype=np.int64)) for block in blocks), initial=0)
+        attrs |= {"block_size": BLOCK, "block_starts": list(starts)}
     encoding = {"chunks": (BLOCK,)} if sizes.nbytes > ONE_CHUNK else {}
     return xr.Variable((ROW,), sizes, attrs, encoding)
 

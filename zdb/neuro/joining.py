@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Part", "join_ragged", "join_spike_times", "join_traces"]
+__all__ = ["Part", "Stored", "join_ragged", "join_spike_times", "join_traces"]
 
 TRIALS = "sim_trial_index"
 # Elements and bytes that are written at once.
@@ -29,7 +29,7 @@ RAGGED_BLOCK = 1 << 21
 RAGGED_CHUNK = 1 << 17
 TRACE_BYTES = 16 << 20
 # Rows whose codes and sizes are looked at at once.
-SCANNED_ROWS = 1 << 22
+SCANNED_ROWS = 1 << 20
 
 Array = np.ndarray[Any, Any]
 
@@ -52,16 +52,36 @@ class Span(NamedTuple):
 
 
 @dataclass
-class JoinedArray:
-    """Spans of stored arrays one after the other; sliced along the first dimension, and read when it is.
-
-    Those of one value share what was `opened`, because opening takes longer than reading.
-    """
+class Stored:
+    """Values of a database that are read many times: each process opens them once, which takes longer than reading."""
 
     db: zdb.Database
+    _datasets: dict[str, xr.Dataset] = field(default_factory=dict)
+    _columns: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def dataset(self, key: str) -> xr.Dataset:
+        """The stored Dataset of a value."""
+        if key not in self._datasets:
+            self._datasets[key] = self.db.dataset(key)
+        return self._datasets[key]
+
+    def columns(self, key: str) -> pd.DataFrame:
+        """The columns of a ragged value, without rows."""
+        if key not in self._columns:
+            self._columns[key] = self.db.get(key, rows=slice(0, 0)).columns
+        return self._columns[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stored, (self.db,)
+
+
+@dataclass
+class JoinedArray:
+    """Spans of stored arrays one after the other; sliced along the first dimension, and read when it is."""
+
+    stored: Stored
     spans: list[Span]
     dtype: np.dtype[Any]
-    opened: dict[str, xr.Dataset]
     inner: tuple[int, ...] = ()
 
     @cached_property
@@ -91,13 +111,8 @@ class JoinedArray:
         return made
 
     def _read(self, span: Span, start: int, stop: int) -> Array:
-        if span.key not in self.opened:
-            self.opened[span.key] = self.db.dataset(span.key)
-        values: Array = self.opened[span.key].variables[span.variable][start:stop].values
+        values: Array = self.stored.dataset(span.key).variables[span.variable][start:stop].values
         return values if span.lookup is None else span.lookup[values]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "opened": {}}
 
     def lazy(self, block: int) -> da.Array:
         """A dask array of blocks of so many elements along the first dimension."""
@@ -108,13 +123,13 @@ class JoinedArray:
         return array
 
 
-def join_traces(db: zdb.Database, parts: Sequence[Part], kind: str) -> xr.Dataset:
+def join_traces(stored: Stored, parts: Sequence[Part], kind: str) -> xr.Dataset:
     """Voltage traces of all parts (trial × time), lazy."""
-    time = db[parts[0].key]["time"].to_numpy()
-    labels = {key: db[key]["trial"].to_numpy() for key in {part.key for part in parts}}
+    time = stored.dataset(parts[0].key)["time"].to_numpy()
+    labels = {key: stored.dataset(key)["trial"].to_numpy() for key in {part.key for part in parts}}
     trials = [str(label) for part in parts for label in labels[part.key][part.trials]]
     spans = _merged(Span(part.key, "voltage", part.trials.start, part.trials.stop) for part in parts)
-    joined = JoinedArray(db, spans, np.dtype(np.float64), {}, (len(time),))
+    joined = JoinedArray(stored, spans, np.dtype(np.float64), (len(time),))
     return traces_dataset(joined.lazy(max(1, TRACE_BYTES // (8 * len(time)))), trials, time, kind)
 
 
@@ -137,33 +152,32 @@ class Extents:
     columns: pd.DataFrame
 
     @classmethod
-    def of(cls, db: zdb.Database, key: str) -> Extents:
-        columns = db.get(key, rows=slice(0, 0)).columns
+    def of(cls, stored: Stored, key: str) -> Extents:
+        columns = stored.columns(key)
         trials = len(columns[TRIALS].cat.categories)
-        stored = db.dataset(key)
+        variables = stored.dataset(key).variables
         rows, values = np.zeros((2, trials + 1), np.int64)
-        for start in range(0, stored.sizes["row"], SCANNED_ROWS):
+        for start in range(0, variables["row_size"].size, SCANNED_ROWS):
             window = slice(start, start + SCANNED_ROWS)
-            codes = stored.variables[TRIALS][window].values
+            codes = variables[TRIALS][window].values
             rows[1:] += np.bincount(codes, minlength=trials)
-            sizes = stored.variables["row_size"][window].values
+            sizes = variables["row_size"][window].values
             values[1:] += np.bincount(codes, weights=sizes, minlength=trials).astype(np.int64)
         return cls(np.cumsum(rows), np.cumsum(values), columns)
 
 
-def join_ragged(db: zdb.Database, parts: Sequence[Part], trials: Sequence[str]) -> xr.Dataset:
+def join_ragged(stored: Stored, parts: Sequence[Part], trials: Sequence[str]) -> xr.Dataset:
     """Activity of all parts as a Dataset in ragged layout, lazy but for the sizes of rows.
 
     Parameters
     ----------
-    db : zdb.Database
+    stored : Stored
     parts : sequence of Part
     trials : sequence of str
         ``sim_trial_index`` of all trials that are imported, also of those without activity.
     """
-    extents = {key: Extents.of(db, key) for key in {part.key for part in parts}}
+    extents = {key: Extents.of(stored, key) for key in {part.key for part in parts}}
     columns = extents[parts[0].key].columns
-    opened: dict[str, xr.Dataset] = {}
     labels = {
         name: pd.Index(trials) if name == TRIALS else _all_labels([each.columns[name] for each in extents.values()])
         for name, dtype in columns.dtypes.items()
@@ -176,17 +190,17 @@ def join_ragged(db: zdb.Database, parts: Sequence[Part], trials: Sequence[str]) 
         if name in labels:
             attrs = {"labels": labels[name].tolist()}
             lookups = {key: _lookup(each.columns[name], labels[name]) for key, each in extents.items()}
-        stored = next(iter(lookups.values())).dtype if lookups else np.dtype(dtype)
+        kept_as = next(iter(lookups.values())).dtype if lookups else np.dtype(dtype)
         spans = _merged(
             Span(key, str(name), *_bounds(extents[key].rows, wanted), lookups.get(key)) for key, wanted in parts
         )
-        made[str(name)] = _ragged_variable("row", JoinedArray(db, spans, stored, opened), attrs)
+        made[str(name)] = _ragged_variable("row", JoinedArray(stored, spans, kept_as), attrs)
     spans = _merged(Span(key, "row_size", *_bounds(extents[key].rows, wanted)) for key, wanted in parts)
-    largest = np.result_type(*(db.dataset(key)["row_size"].dtype for key in extents))
-    row_size = JoinedArray(db, spans, largest, opened)
+    largest = np.result_type(*(stored.dataset(key)["row_size"].dtype for key in extents))
+    row_size = JoinedArray(stored, spans, largest)
     made["row_size"] = xr.Variable(("row",), row_size[(slice(None),)])
     spans = _merged(Span(key, "values", *_bounds(extents[key].values, wanted)) for key, wanted in parts)
-    made["values"] = _ragged_variable("value", JoinedArray(db, spans, np.dtype(np.float64), opened), {})
+    made["values"] = _ragged_variable("value", JoinedArray(stored, spans, np.dtype(np.float64)), {})
     return xr.Dataset(made)
 
 

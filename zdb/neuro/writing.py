@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import zdb
 from zdb.neuro.imported import FOLDERS, KEYS
-from zdb.neuro.joining import TRIALS, Part, join_ragged, join_spike_times, join_traces
+from zdb.neuro.joining import TRIALS, Part, Stored, join_ragged, join_spike_times, join_traces
 from zdb.neuro.link_format import LinkFormat, read_link
 from zdb.neuro.links import join_links
 from zdb.neuro.staging import RECORD, holds_spike_times
@@ -52,19 +52,20 @@ def write_joined(db: zdb.Database, sources: Sequence[Source], trials: pd.DataFra
     list of str
         The keys that were written or are as they should be.
     """
+    stored = Stored(db)
     names = sorted({name for source in sources for name in _names(db, source)}, key=_order)
     written = []
     for name in names:
-        parts = _parts(db, sources, name, trials)
+        parts = _parts(stored, sources, name, trials)
         if not parts:  # no trial has it any more
             if name in db:
                 del db[name]
             continue
         written.append(name)
-        if len(parts) == 1 and parts[0].key == name and _whole(db, parts[0]):
+        if len(parts) == 1 and parts[0].key == name and _whole(stored, parts[0]):
             continue
         with reporting(name, progress):
-            _write(db, name, parts, trials)
+            _write(stored, name, parts, trials)
     return written
 
 
@@ -82,13 +83,13 @@ def _order(name: str) -> tuple[int, str]:
     return ((*KEYS, *FOLDERS).index(first), name)
 
 
-def _parts(db: zdb.Database, sources: Sequence[Source], name: str, trials: pd.DataFrame) -> list[Part]:
+def _parts(stored: Stored, sources: Sequence[Source], name: str, trials: pd.DataFrame) -> list[Part]:
     """Where the trials of a key are, in order; trials that follow each other in one source are one part."""
     places: dict[str, tuple[str, int]] = {}
     for source in sources:
         key = source.key(name)
-        if key in db:
-            labels = _labels(db, key, name)
+        if key in stored.db:
+            labels = _labels(stored, key, name)
             places |= {label: (key, row) for row, label in enumerate(labels) if label.rpartition("/")[0] in source.runs}
     parts: list[Part] = []
     for label in trials[TRIALS]:
@@ -102,27 +103,28 @@ def _parts(db: zdb.Database, sources: Sequence[Source], name: str, trials: pd.Da
     return parts
 
 
-def _labels(db: zdb.Database, key: str, name: str) -> list[str]:
+def _labels(stored: Stored, key: str, name: str) -> list[str]:
     """``sim_trial_index`` of the trials of a stored value, in order."""
-    if _is_link(db, key):
-        return list(read_link(db, key).trials["trial"])
+    if _is_link(stored.db, key):
+        return list(read_link(stored.db, key).trials["trial"])
     if name in RAGGED:
-        return list(db.get(key, rows=slice(0, 0), columns=[TRIALS])[TRIALS].cat.categories)
+        return list(stored.columns(key)[TRIALS].cat.categories)
     if holds_spike_times(name):
-        return list(db[key][TRIALS])
-    return [str(label) for label in db[key]["trial"].to_numpy()]
+        return list(stored.db[key][TRIALS])
+    return [str(label) for label in stored.dataset(key)["trial"].to_numpy()]
 
 
 def _is_link(db: zdb.Database, key: str) -> bool:
     return db.info(key).format == LinkFormat.name
 
 
-def _whole(db: zdb.Database, part: Part) -> bool:
-    return part.trials == slice(0, len(_labels(db, part.key, part.key)))
+def _whole(stored: Stored, part: Part) -> bool:
+    return part.trials == slice(0, len(_labels(stored, part.key, part.key)))
 
 
-def _write(db: zdb.Database, name: str, parts: list[Part], trials: pd.DataFrame) -> None:
-    linked = {_is_link(db, part.key) for part in parts}
+def _write(stored: Stored, name: str, parts: list[Part], trials: pd.DataFrame) -> None:
+    db = stored.db
+    linked = {_is_link(db, key) for key in {part.key for part in parts}}
     if len(linked) == 2:
         raise zdb.errors.KeyExistsError(
             f"{name}: holds data, and links would be added, or the other way round; import by the mode that was used "
@@ -132,8 +134,8 @@ def _write(db: zdb.Database, name: str, parts: list[Part], trials: pd.DataFrame)
         links = [(read_link(db, part.key), part.trials) for part in parts]
         db.set(name, join_links(links, list(trials[TRIALS])), format=LinkFormat.name)
     elif name in RAGGED:
-        db.set(name, join_ragged(db, parts, list(trials[TRIALS])), format="ragged")
+        db.set(name, join_ragged(stored, parts, list(trials[TRIALS])), format="ragged")
     elif holds_spike_times(name):
         db[name] = join_spike_times(db, parts)
     else:
-        db[name] = join_traces(db, parts, "voltage" if name == "voltage_traces" else "dendrite")
+        db[name] = join_traces(stored, parts, "voltage" if name == "voltage_traces" else "dendrite")
