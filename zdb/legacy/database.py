@@ -20,13 +20,16 @@ from zdb.errors import (
 )
 from zdb.legacy.dumpers import data_files, read
 from zdb.legacy.facts import info_of, provenance_of
-from zdb.legacy.sources import Entry, MdbSource, Source, source_of
+from zdb.legacy.mdb_source import MdbSource
+from zdb.legacy.sources import child_of, source_of
 from zdb.legacy.tree import Tree
 from zdb.legacy.trust import AllowPickle, Trust
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
+
+    from zdb.legacy.entries import Entry, Source
 
 __all__ = ["LegacyDatabase", "Metadata", "open_legacy"]
 
@@ -136,7 +139,7 @@ class LegacyDatabase(Mapping[Key, Any]):
 
     def __getitem__(self, key: Key) -> Any:
         source, entry = self._find(key)
-        child = source.child(entry.name)
+        child = child_of(source, entry)
         if child is not None:
             return LegacyDatabase(child, self._trust, self._full(key))
         try:
@@ -193,7 +196,7 @@ class LegacyDatabase(Mapping[Key, Any]):
             The key holds a value.
         """
         source, entry = self._find(key)
-        child = source.child(entry.name)
+        child = child_of(source, entry)
         if child is None:
             raise KeyConflictError(f"{self._full(key)}: holds a value, not a sub-database")
         return LegacyDatabase(child, self._trust, self._full(key))
@@ -229,23 +232,24 @@ class LegacyDatabase(Mapping[Key, Any]):
         """Return the names in this database, or the keys of all values at any depth."""
         if not recursive:
             return super().keys()
-        return [key for key, source, name in self.walk() if source.child(name) is None]
+        return [key for key, _, child in self.walk() if child is None]
 
-    def walk(self) -> Iterator[tuple[str, Source, str]]:
-        """Yield key, source and name of everything in this database, sub-databases before what is in them."""
+    def walk(self) -> Iterator[tuple[str, Entry, Source | None]]:
+        """Yield key, entry and what is below of everything in this database, sub-databases before what is in them."""
         for name in self._source.names():
-            yield name, self._source, name
-            child = self._source.child(name)
+            entry = self._source.entry(name)
+            child = child_of(self._source, entry)
+            yield name, entry, child
             if child is not None:
-                for key, source, below in LegacyDatabase(child, self._trust).walk():
-                    yield f"{name}/{key}", source, below
+                for key, below, inner in LegacyDatabase(child, self._trust).walk():
+                    yield f"{name}/{key}", below, inner
 
     def info(self, key: Key | None = None) -> zdb.Info:
         """Return what is known of a key, or of this database, without loading data."""
         if key is None:
             return zdb.Info(self._key, "database", self.kind, id=self.id)
         source, entry = self._find(key)
-        is_database = source.child(entry.name) is not None
+        is_database = child_of(source, entry) is not None
         return info_of(_joined(key), entry, source.metadata(entry.name), is_database=is_database)
 
     def provenance(self, key: Key) -> zdb.Provenance:
@@ -271,16 +275,15 @@ class LegacyDatabase(Mapping[Key, Any]):
         source: Source | None = self._source
         start = 0
         while source is not None:
-            names = set(source.names())
             for stop in range(len(parts), start, -1):
                 name = "/".join(parts[start:stop])
-                if name in names:
+                if source.has(name):
                     break
             else:
                 break
             if stop == len(parts):
                 return source, source.entry(name)
-            source, start = source.child(name), stop
+            source, start = child_of(source, source.entry(name)), stop
         near = difflib.get_close_matches("/".join(parts), list(self), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise KeyNotFoundError(f"{'/'.join(parts)!r} is not in {self.url}{hint}")

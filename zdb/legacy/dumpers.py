@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from zdb.legacy.sources import Entry
+    from zdb.legacy.entries import Entry
     from zdb.legacy.trust import Trust
 
 __all__ = ["READERS", "data_files", "read"]

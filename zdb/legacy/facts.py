@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from zdb.legacy.sources import Entry
+    from zdb.legacy.entries import Entry
 
 __all__ = ["info_of", "provenance_of", "written_at"]
 

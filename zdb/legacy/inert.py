@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from zdb.errors import PickleRefusedError, UnreadableValueError
 
-__all__ = ["Builder", "Noted", "NotedCall", "read_inert"]
+__all__ = ["Builder", "Noted", "NotedCall", "object_of", "read_inert"]
 
 # Names that modules had in older Python, numpy and pandas, and the one under which they are known here.
 RENAMED_MODULES = {
@@ -150,6 +150,18 @@ def read_inert(content: bytes, what: str) -> Any:
         raise UnreadableValueError(
             f"{what}: is no pickle of data, or damaged ({type(error).__name__}: {error})"
         ) from error
+
+
+def object_of(tree: Any) -> tuple[str, Any]:
+    """Return the name of the class of an object, and its state; "" and None for what is no object of a class."""
+    if isinstance(tree, type) and issubclass(tree, Noted):
+        return tree.name, {}
+    if not isinstance(tree, Noted):
+        return "", None
+    state = {} if tree.state is NOT_SET else tree.state
+    if tree.name == "copyreg._reconstructor" and tree.args:  # what protocols 0 and 1 write
+        return object_of(tree.args[0])[0], state
+    return tree.name, state
 
 
 class _Reader(pickle.Unpickler):

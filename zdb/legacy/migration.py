@@ -20,11 +20,12 @@ from zdb.legacy.compare import difference
 from zdb.legacy.database import LegacyDatabase, open_legacy
 from zdb.legacy.dumpers import data_files
 from zdb.legacy.report import MigratedKey, MigrationReport
+from zdb.legacy.sources import child_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from zdb.legacy.sources import Entry, Source
+    from zdb.legacy.entries import Entry, Source
     from zdb.legacy.trust import AllowPickle
 
 __all__ = ["REPORT_KEY", "migrate"]
@@ -126,7 +127,7 @@ def _items(source: Source, above: tuple[str, ...], new_above: str, reserved: set
     for name in names:
         chosen = f"{legal[name]}-old" if legal[name] in reserved else legal[name]
         new = f"{new_above}/{chosen}" if new_above else chosen
-        child = source.child(name)
+        child = child_of(source, source.entry(name))
         yield _Item((*above, name), new, child is not None)
         if child is not None:
             yield from _items(child, (*above, name), new, set())
@@ -135,8 +136,7 @@ def _items(source: Source, above: tuple[str, ...], new_above: str, reserved: set
 def _left_behind(source: LegacyDatabase) -> list[str]:
     """Folders that no key points to, and leftovers of deletions."""
     used = {source.path / name for name in source}
-    for _, inner, name in source.walk():
-        entry = inner.entry(name)
+    for _, entry, _ in source.walk():
         if entry.folder is not None:
             used.add(entry.folder)
     folders = (child for child in source.path.iterdir() if child.is_dir())
