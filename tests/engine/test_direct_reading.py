@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from zdb.engine.layout import choose_codecs, choose_layout
 from zdb.engine.local import LocalNodes
 from zdb.engine.node import ArrayNode
 from zdb.engine.packing import Packing
-from zdb.errors import MissingChunkError
+from zdb.errors import MissingChunkError, StorageError
 
 DTYPES = ["?", "i1", "u1", "i2", "u4", "i8", "f2", "f4", "f8", "c8", "c16"]
 ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
@@ -228,6 +229,38 @@ def test_a_chunk_that_is_no_part_of_its_shard(nodes):
     np.testing.assert_array_equal(reader.read((slice(0, 4),)), np.ones(4))
     with pytest.raises(MissingChunkError, match=rf"chunk {node.path}/c/0 is not in the store: part \(2,\)"):
         reader.read((slice(3, 5),))
+
+
+def test_a_disk_that_fails_is_no_damage(nodes):
+    node = make_node((4,), "f8", (2,), None, None)
+    DirectWriter(nodes, node, Packing.of(node)).write((slice(None),), np.arange(4.0))
+    place = Path(nodes.root, node.object_path((1,)))
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(StorageError, match="c/1: Is a directory") as caught:
+        DirectReader(nodes, node, Packing.of(node)).read((slice(None),))
+    assert not isinstance(caught.value, MissingChunkError)
+
+
+def test_after_a_failed_write_nothing_more_is_packed(nodes, monkeypatch):
+    node = make_node((100_000,), "f8", (100,), (200,), None)
+    packed = []
+    pack = Packing.pack
+
+    def count(self, chunk):
+        packed.append(1)
+        time.sleep(0.002)
+        return pack(self, chunk)
+
+    def fail(self, path, parts):
+        next(iter(parts))
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Packing, "pack", count)
+    monkeypatch.setattr(LocalNodes, "set_parts", fail)
+    with pytest.raises(StorageError, match="the disk is full"):
+        DirectWriter(nodes, node, Packing.of(node)).write((slice(None),), np.zeros(100_000))
+    assert len(packed) < 1000
 
 
 def test_after_an_error_no_thread_goes_on(nodes, monkeypatch):

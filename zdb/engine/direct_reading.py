@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from zdb.engine.indexing import Piece, pieces
+from zdb.engine.nodes import translated
 from zdb.engine.packing import ABSENT, CRC_BYTES, Packing, checked, processors
 from zdb.errors import MissingChunkError
 
@@ -84,6 +85,8 @@ class DirectReader:
             A chunk is not there.
         DamagedChunkError
             A chunk cannot be decoded.
+        StorageError
+            The disk failed.
         """
         shape = self.node.shape
         arrays = [(one, size) for one, size in zip(index, shape, strict=True) if not isinstance(one, slice)]
@@ -120,10 +123,8 @@ class DirectReader:
         def work() -> None:
             encoded, decoded = _Buffer(), np.empty(self.packing.chunks, self.packing.dtype)
             try:
-                while batches:
-                    self._read_batch(*batches.popleft(), result, encoded, decoded)
-            except IndexError:  # another thread took the last one
-                return
+                while batch := _taken_from(batches):
+                    self._read_batch(*batch, result, encoded, decoded)
             finally:
                 batches.clear()  # when this thread fails, the others stop
 
@@ -140,12 +141,8 @@ class DirectReader:
 
     def _read_batch(self, path: str, parts: list[Part], result: Array, encoded: _Buffer, decoded: Array) -> None:
         try:
-            file = open(f"{self.nodes.root}/{path}", "rb", buffering=0)  # noqa: PTH123, SIM115
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingChunkError(f"chunk {path} is not in the store") from error
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            try:
+            with open(f"{self.nodes.root}/{path}", "rb", buffering=0) as file:  # noqa: PTH123
+                size = os.fstat(file.fileno()).st_size
                 index = self._read_index(file, size) if self.packing.grid else None
                 for part in parts:
                     start, length = (0, size) if index is None else index[part.place].tolist()
@@ -154,10 +151,15 @@ class DirectReader:
                     if length <= CRC_BYTES or start + length > size:
                         raise ValueError(f"{size} bytes are too few")
                     self._place(checked(encoded.fill(file, start, length)), part, result, decoded)
-            except MissingChunkError:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingChunkError(f"chunk {path} is not in the store") from error
+        except MissingChunkError:
+            raise
+        except OSError:
+            with translated(self.nodes.url, path, "read"):
                 raise
-            except Exception as error:
-                raise DamagedChunkError(path, error) from error
+        except Exception as error:
+            raise DamagedChunkError(path, error) from error
 
     def _read_index(self, file: Any, size: int) -> Array:
         length = 16 * math.prod(self.grid) + CRC_BYTES
@@ -174,6 +176,13 @@ class DirectReader:
                 return
         self.packing.unpack(data, decoded)
         result[part.outside] = decoded[part.inside]
+
+
+def _taken_from(batches: deque[tuple[str, list[Part]]]) -> tuple[str, list[Part]] | None:
+    try:
+        return batches.popleft()
+    except IndexError:
+        return None
 
 
 class _Buffer:

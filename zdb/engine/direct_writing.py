@@ -50,9 +50,12 @@ class DirectWriter:
         with ThreadPoolExecutor(max(1, threads)) as pool:
             chunks = (chunk for one in objects for _, chunk in self._chunks(data[one]))
             packed = pool.map(self._pack, chunks) if threads > 1 else map(self._pack, chunks)
-            for place, one in zip(product(*counts), objects, strict=True):
-                path = self.node.object_path(tuple(f + n for f, n in zip(first, place, strict=True)))
-                self.nodes.set_parts(path, self._object([at for at, _ in self._chunks(data[one])], packed))
+            try:
+                for place, one in zip(product(*counts), objects, strict=True):
+                    path = self.node.object_path(tuple(f + n for f, n in zip(first, place, strict=True)))
+                    self.nodes.set_parts(path, self._object([at for at, _ in self._chunks(data[one])], packed))
+            finally:
+                pool.shutdown(cancel_futures=True)  # when the disk fails, no more is packed
 
     def _chunks(self, data: Array) -> Iterator[tuple[tuple[int, ...], Array]]:
         """Places and data of the inner chunks of an object."""
