@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import arrays, memory, neuro_import, ragged, small_values, tables
+from benchmarks import arrays, memory, neuro_analysis, neuro_import, ragged, small_values, tables
 from benchmarks.harness import Settings
 from benchmarks.report import Result, render, table
 
@@ -25,6 +25,7 @@ TOPICS = {
     "small_values": small_values.run,
     "memory": memory.run,
     "neuro_import": neuro_import.run,
+    "neuro_analysis": neuro_analysis.run,
 }
 QUICK_SCALE, QUICK_ROUNDS = 1 / 50, 3
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

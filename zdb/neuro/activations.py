@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+import zdb
 from zdb.neuro.binning import bin_numbers
-from zdb.neuro.celltypes import EXCITATORY, INHIBITORY, add_groups
+from zdb.neuro.celltypes import DERIVED, EXCITATORY, INHIBITORY, add_groups, needed_columns
 from zdb.neuro.events import TRIAL, Events, events_of
 
 if TYPE_CHECKING:
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    import zdb
-
 __all__ = ["bin_activations", "count_activations"]
 
 SOURCE = "synapse_activation"
 TARGET = "synapse_activation_binned"
 ROWS_AT_ONCE = 1_000_000
+BLOCK_ROWS = 500_000
 BLOCK_BYTES = 64 << 20
 Unknown = Literal["error", "unknown"]
 
@@ -127,8 +127,7 @@ def count_activations(
     )
     grouping.learn(events.columns)
     wanted = list(dict.fromkeys(events.labels)) if trials is None else list(trials)
-    number = pd.Index(wanted).get_indexer(events.labels)
-    return grouping.label(grouping.count(events, number, len(wanted)), wanted)
+    return grouping.label(grouping.count(events, _numbers(events, wanted), len(wanted)), wanted)
 
 
 def bin_activations(
@@ -182,14 +181,15 @@ def bin_activations(
     lists = {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown}
     grouping = _Grouping(names, np.arange(min_time, max_time + bin_size, bin_size), lists)
     spans: dict[str, tuple[int, int]] = {}  # first row of each trial, and the row after its last one
-    for start, columns in _columns_in_parts(db):
+    for start, columns in _columns_in_parts(db, needed_columns(names)):
         grouping.learn(columns)
-        for trial, places in columns.groupby(TRIAL, observed=True, sort=False).indices.items():
-            first, last = int(places[0]) + start, int(places[-1]) + start + 1
-            spans[str(trial)] = (spans.get(str(trial), (first, last))[0], last)
+        for trial, first, last in _stretches(columns[TRIAL]):
+            spans[trial] = (spans.get(trial, (start + first, 0))[0], start + last)
     trials = list(db["sim_trial_index"]) if "sim_trial_index" in db else list(spans)
     groups, bins = grouping.shape
-    step = max(1, BLOCK_BYTES // max(1, groups * bins * np.dtype(np.int32).itemsize))
+    rows_per_trial = max((last for _, last in spans.values()), default=0) / max(1, len(trials))
+    cells = groups * bins * np.dtype(np.int32).itemsize
+    step = max(1, min(BLOCK_BYTES // max(1, cells), int(BLOCK_ROWS / max(1.0, rows_per_trial))))
     blocks = []
     for i in range(0, len(trials), step):
         some = trials[i : i + step]
@@ -204,14 +204,35 @@ def bin_activations(
     return made
 
 
-def _columns_in_parts(db: zdb.Database) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The lines of ``synapse_activation`` in parts, with the number of the first one."""
+def _columns_in_parts(db: zdb.Database, names: list[str]) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Some columns of ``synapse_activation`` in parts, with the number of the first line."""
     shape = db.info(SOURCE).shape
     assert shape is not None
     for start in range(0, shape[0], ROWS_AT_ONCE):
-        yield start, db.get(SOURCE, rows=slice(start, start + ROWS_AT_ONCE)).columns
+        rows = slice(start, start + ROWS_AT_ONCE)
+        try:
+            found = db.get(SOURCE, rows=rows, columns=[TRIAL, *names]).columns
+        except zdb.errors.SelectionError as error:
+            raise KeyError(f"{SOURCE}: {error}; or group by {', '.join(DERIVED)}") from error
+        yield start, found
+
+
+def _stretches(trials: pd.Series[Any]) -> Iterator[tuple[str, int, int]]:
+    """Trials that follow each other, with their first row and the one behind their last."""
+    codes, labels = pd.factorize(trials)
+    ends = [*(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
+    for first, last in itertools.pairwise([0, *ends]):
+        yield str(labels[codes[first]]), first, last
 
 
 def _count_rows(db: zdb.Database, rows: slice, grouping: _Grouping, trials: list[str]) -> NDArray[np.int32]:
-    events = events_of(db.get(SOURCE, rows=rows))
-    return grouping.count(events, pd.Index(trials).get_indexer(events.labels), len(trials))
+    columns = [TRIAL, *needed_columns(grouping.names)]
+    events = events_of(db.get(SOURCE, rows=rows, columns=columns))
+    return grouping.count(events, _numbers(events, trials), len(trials))
+
+
+def _numbers(events: Events, trials: Sequence[str]) -> NDArray[np.int64]:
+    """The number of the trial of each row, -1 for those that are not wanted."""
+    codes, labels = pd.factorize(events.labels)
+    found: NDArray[np.int64] = pd.Index(list(trials)).get_indexer(pd.Index(labels))[codes]
+    return found

@@ -26,6 +26,9 @@ INHIBITORY = (
     "L56Trans",
     *(f"SymLocal{layer}" for layer in range(1, 7)),
 )
+# What is derived from which column.
+DERIVED = dict.fromkeys(("celltype", "presynaptic_column", "EI"), "synapse_type")
+DERIVED |= dict.fromkeys(("proximal", "binned_somadist"), "soma_distance")
 PROXIMAL = 500.0  # µm
 DISTANCE_BIN = 50  # µm
 
@@ -73,6 +76,11 @@ def classify(
             'or count them apart with unknown="unknown"'
         )
     return np.array([known.get(name, "unknown") for name in names], dtype=object)
+
+
+def needed_columns(names: Sequence[str]) -> list[str]:
+    """Return the columns from which :func:`add_groups` makes those of `names`."""
+    return list(dict.fromkeys(DERIVED.get(name, name) for name in names))
 
 
 def add_groups(

@@ -45,7 +45,7 @@ class Events:
     def labels(self) -> Any:
         """Labels of the rows: the trials, where they are known."""
         if TRIAL in self.columns:
-            return pd.Index(self.columns[TRIAL].astype(object), name=TRIAL)
+            return pd.Index(self.columns[TRIAL], name=TRIAL)
         return self.columns.index
 
 
