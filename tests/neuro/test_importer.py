@@ -217,6 +217,20 @@ def test_a_run_that_changed_is_read_again(db: zdb.Database, small: GeneratedSimr
     assert_activity(db["synapse_activation"], small, rows)
 
 
+def test_a_run_that_became_bad_is_taken_out(db: zdb.Database, small: GeneratedSimrun) -> None:
+    import_simrun(db, small.folder)
+    path = second_voltage_file(small)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(SimulationFileError, match="truncated"):
+        import_simrun(db, small.folder)
+    assert db["sim_trial_index"] == small.trial_index, "as it was"
+    import_simrun(db, small.folder, on_error="report")
+    assert db["sim_trial_index"] == small.trial_index[:2]
+    np.testing.assert_array_equal(db["voltage_traces"]["voltage"], small.voltage[:2])
+    assert_activity(db["synapse_activation"], small, [*small.synapses[:2], [], []])
+    assert len(db["spike_times"]) == 2
+
+
 def test_the_results_of_another_folder_are_not_mixed_in(
     db: zdb.Database, small: GeneratedSimrun, tmp_path: Path
 ) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from dask.delayed import delayed
 
+import zdb
 from zdb.neuro.batches import ReadOptions, find_time, fingerprint, split_into_batches
 from zdb.neuro.imported import Imported
+from zdb.neuro.link_format import LinkFormat
 from zdb.neuro.parameter_files import MissingFilesError
 from zdb.neuro.readers import SimulationFileError
 from zdb.neuro.relocating import Locator
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import zdb
     from zdb.neuro.simrun import OnError, Run, Simrun
     from zdb.neuro.staging import Batch
     from zdb.neuro.tasks import Progress
@@ -159,6 +160,7 @@ def import_simrun(
     ``imported_runs``
         Table of the runs: path, number of trials, and a fingerprint by which a change is found.
     """
+    zdb.register(LinkFormat)
     found = find_simrun(folder, on_error)
     options = ReadOptions(activations, dendrites, float(dendritic_threshold), on_error, mode)
     fingerprints = {run.path: fingerprint(found.root, run, options) for run in found.runs}

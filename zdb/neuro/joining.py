@@ -221,8 +221,9 @@ def _all_labels(columns: Iterable[pd.Series[Any]]) -> pd.Index[Any]:
 
 
 def _lookup(column: pd.Series[Any], labels: pd.Index[Any]) -> Array:
-    """Codes among `labels`, by code among the categories of a column."""
-    return np.asarray(pd.Categorical(column.cat.categories, labels).codes)
+    """Codes among `labels`, by code among the categories of a column; -1 for those that no part has."""
+    dtype = pd.Categorical.from_codes([], labels).codes.dtype
+    return np.asarray(labels.get_indexer(column.cat.categories).astype(dtype))
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

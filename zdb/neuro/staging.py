@@ -10,8 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import zdb.neuro.link_format
 from zdb.neuro.batches import read_batch
+from zdb.neuro.link_format import LinkFormat
 from zdb.neuro.links import link_to
 from zdb.neuro.report import Problem
 
@@ -77,7 +77,7 @@ def stage_batch(
     batch = Batch(f"{STAGING}/{name}", of_batch, problems)
     for key, value in values.items():
         if options.mode == "link" and not holds_spike_times(key):
-            db.set(f"{batch.key}/{key}", link_to(root, runs, key, value), format="simrun-link")
+            db.set(f"{batch.key}/{key}", link_to(root, runs, key, value), format=LinkFormat.name)
         else:
             db.set(f"{batch.key}/{key}", value, codec=False)
     reported = [[problem.path, problem.message, list(problem.trials)] for problem in problems]
