@@ -160,7 +160,8 @@ def import_simrun(
     ``imported_runs``
         Table of the runs: path, number of trials, and a fingerprint by which a change is found.
     """
-    zdb.register(LinkFormat)
+    if mode == "link":
+        zdb.register(LinkFormat)
     found = find_simrun(folder, on_error)
     options = ReadOptions(activations, dendrites, float(dendritic_threshold), on_error, mode)
     fingerprints = {run.path: fingerprint(found.root, run, options) for run in found.runs}
