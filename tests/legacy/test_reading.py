@@ -289,6 +289,40 @@ def test_objects_shared_within_a_pickle_stay_shared(tmp_path: Path) -> None:
     assert value[2] is value
 
 
+def python2(text: bytes) -> bytes:
+    """A string of bytes, as Python 2 pickled it."""
+    return b"U" + bytes([len(text)]) + text
+
+
+def test_what_python_2_wrote(tmp_path: Path) -> None:
+    """Its text was bytes, its classes were made by copy_reg, and numpy's numbers were text."""
+    numbers = np.arange(3, dtype="<i2")
+    dtype = b"cnumpy\ndtype\n(" + python2(b"i2") + b"I0\nI1\ntR(I3\n" + python2(b"<") + b"NNNI-1\nI-1\nI0\ntb"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\nt" + python2(b"b") + b"tR(I1\n(I3\nt"
+        + dtype + b"I00\n" + python2(numbers.tobytes()) + b"tb"
+    )  # fmt: skip
+    loader = (
+        b"ccopy_reg\n_reconstructor\n(cmodel_data_base.IO.LoaderDumper.to_pickle\nLoader\n"
+        b"c__builtin__\nobject\nNtR(dS'version'\nI1\nsb."
+    )
+    mdb = MdbWriter(tmp_path / "mdb")
+    content = b"(d" + python2(b"a") + array + b"s" + python2(b"name") + python2(b"L5") + b"s."
+    folder = mdb.key("value", "value_abcdefgh_", "to_pickle", {"to_pickle_dump": content})
+    (folder / "Loader.pickle").write_bytes(loader)
+    value = zdb.legacy.open(mdb.path, allow_pickle="safe")["value"]
+    np.testing.assert_array_equal(value["a"], numbers)
+    assert value["a"].dtype == numbers.dtype
+    assert value["name"] == "L5"
+
+
+def test_protocol_0_objects(tmp_path: Path) -> None:
+    isf = IsfWriter(tmp_path / "isf")
+    content = b"ccopy_reg\n_reconstructor\n(cuuid\nUUID\nc__builtin__\nobject\nNtR(dS'int'\nL5L\nsb."
+    isf.key("value", "to_pickle", {"to_pickle_dump": content})
+    assert zdb.legacy.open(isf.path, allow_pickle="safe")["value"].int == 5
+
+
 def test_all_pickles_are_loaded_with_trust(tmp_path: Path) -> None:
     isf = IsfWriter(tmp_path / "isf")
     fraction = Made(Ref("fractions", "Fraction"), ("1/3",))

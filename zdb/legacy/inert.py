@@ -12,7 +12,10 @@ import copyreg
 import io
 import pickle
 import pickletools
+import re
 from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
 
 from zdb.errors import PickleRefusedError, UnreadableValueError
 
@@ -36,6 +39,7 @@ RENAMED_MODULES = {
     "pandas.tslib": "pandas._libs.tslibs.timestamps",
 }
 NOT_SET = object()
+TEXT_PUT = re.compile(rb"p(\d{1,20})\n")
 
 
 class _Fixed(type):
@@ -139,8 +143,8 @@ def read_inert(content: bytes, what: str) -> Any:
     UnreadableValueError
         It is damaged.
     """
-    if vars(copyreg)["_inverted_registry"]:
-        _refuse_extension_codes(content, what)
+    if vars(copyreg)["_inverted_registry"] or _may_reserve_memory(content):
+        _refuse_opcodes(content, what)
     try:
         # Python 2 wrote bytes and text alike; latin-1 keeps all bytes of arrays.
         return _Reader(io.BytesIO(content), encoding="latin1").load()
@@ -181,11 +185,30 @@ class _Reader(pickle.Unpickler):
         raise PickleRefusedError(f"a pickle asks for an object outside of it ({pid!r:.60})")
 
 
-def _refuse_extension_codes(content: bytes, what: str) -> None:
-    """Refuse EXT opcodes, which take objects from a cache of this process; a pickle of data has none."""
+def _may_reserve_memory(content: bytes) -> bool:
+    """Whether there may be an opcode that numbers an object beyond the length of the pickle.
+
+    Python would reserve memory for all objects up to that number.
+    """
+    limit = len(content)
+    data = np.frombuffer(content, dtype=np.uint8)
+    places = np.flatnonzero(data[: max(limit - 4, 0)] == pickle.LONG_BINPUT[0])
+    numbers = sum(data[places + 1 + n].astype(np.int64) << (8 * n) for n in range(4))
+    return bool(np.any(numbers > limit)) or any(int(match[1]) > limit for match in TEXT_PUT.finditer(content))
+
+
+def _refuse_opcodes(content: bytes, what: str) -> None:
+    """Refuse what no pickle of data does: numbers beyond its length, and objects from a cache of this process (EXT)."""
+    reason = ""
     try:
-        codes = [opcode.name for opcode, _, _ in pickletools.genops(content) if opcode.name.startswith("EXT")]
-    except ValueError as error:
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name.startswith("EXT"):
+                reason = f"uses the extension code {opcode.name}"
+            elif opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(content):
+                reason = f"of {len(content)} bytes numbers an object {argument}"
+            if reason:
+                break
+    except Exception as error:
         raise UnreadableValueError(f"{what}: is no pickle of data, or damaged ({error})") from error
-    if codes:
-        raise PickleRefusedError(f"{what}: a pickle uses the extension code {codes[0]}")
+    if reason:
+        raise PickleRefusedError(f"{what}: a pickle {reason}")

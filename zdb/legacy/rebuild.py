@@ -130,6 +130,7 @@ class Rebuilder:
         return _import(cls)
 
     def _noted(self, noted: Noted) -> Any:
+        noted = _of_its_class(noted)
         maker = _maker(type(noted).name)
         if maker is not None:
             return maker(self, noted)
@@ -177,6 +178,23 @@ class Rebuilder:
             f"the pickle asks for {'.'.join(cls.original) or cls.name}, which is no plain data. If you trust who wrote "
             "it, open the database with allow_pickle=True"
         )
+
+
+def _of_its_class(noted: Noted) -> Noted:
+    """Undo ``copyreg._reconstructor(cls, object, None)``, by which protocols 0 and 1 make an object of a class."""
+    if noted.name != "copyreg._reconstructor" or len(noted.args) != 3:
+        return noted
+    cls, base, base_state = noted.args
+    names = [getattr(part, "name", None) for part in (cls, base)]
+    if (
+        not (isinstance(cls, type) and issubclass(cls, Noted))
+        or names[1] != "builtins.object"
+        or base_state is not None
+    ):
+        return noted
+    made = cls.__new__(cls)
+    made.state, made.items, made.pairs = noted.state, noted.items, noted.pairs
+    return made
 
 
 def _maker(name: str) -> Callable[[Rebuilder, Noted], Any] | None:
