@@ -151,7 +151,8 @@ def _compared(row: Row, peer: str | None) -> str:
         return f" (it took {_quantity(row.values[ZDB], row.unit)})"
     if peer not in row.values:
         return ""
-    return f" (zdb is {row.values[peer] / row.values[ZDB]:.2f} × as fast)"
+    better = "small" if row.unit == "B" else "fast"
+    return f" (zdb is {row.values[peer] / row.values[ZDB]:.2f} × as {better})"
 
 
 def _shown(row: Row, name: str) -> str:
