@@ -116,3 +116,17 @@ def test_an_unknown_type_is_never_taken_for_inhibitory(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there_is_named(db: zdb.Database) -> None:
     with pytest.raises(KeyError, match="'colour'"):
         bin_activations(db, "colour")
+
+
+def test_a_synapse_without_a_label_is_in_no_group() -> None:
+    columns = pd.DataFrame({"sim_trial_index": ["a", "a", "b"], "kind": ["x", None, "y"]})
+    found = count_activations(zdb.Ragged.from_lists([[1.0], [2.0], [3.0]], columns), "kind", max_time=5)
+    assert found["activations"].sum(("trial", "time")).values.tolist() == [1, 1]
+
+
+def test_numbers_ascend_as_numbers() -> None:
+    columns = pd.DataFrame({"sim_trial_index": ["a", "a"], "section_ID": [10, 2]})
+    found = count_activations(zdb.Ragged.from_lists([[1.0], [2.0, 3.0]], columns), "section_ID", max_time=5)
+    assert found["section_ID"].values.tolist() == [2, 10]
+    assert found["group"].values.tolist() == ["2", "10"]
+    assert found["activations"].sum(("trial", "time")).values.tolist() == [2, 1]

@@ -41,7 +41,7 @@ class _Grouping:
         self.names = list(names)
         self.edges = edges
         self.lists = lists
-        self.levels: list[list[str]] = [[] for _ in self.names]
+        self.levels: list[list[Any]] = [[] for _ in self.names]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -52,23 +52,24 @@ class _Grouping:
         """Add the levels that occur in some rows."""
         groups = add_groups(columns, self.names, **self.lists)
         for number, name in enumerate(self.names):
-            new = [str(label) for label in groups[name].cat.categories]
-            known = self.levels[number]
-            known += [label for label in new if label not in known]
-            known.sort(key=(lambda label: int(label.split("to")[0])) if name == "binned_somadist" else None)
+            labels = {*self.levels[number], *groups[name].cat.categories.tolist()}
+            self.levels[number] = sorted(labels, key=_beginning if name == "binned_somadist" else None)
 
     def count(self, events: Events, trial: NDArray[np.int64], trials: int) -> NDArray[np.int32]:
-        """Count the activations of rows whose trials are numbered; -1 is left out."""
+        """Count the activations of rows whose trials are numbered; -1, and rows without a label, are left out."""
         groups = add_groups(events.columns, self.names, **self.lists)
         number_of_groups, bins = self.shape
         group = np.zeros(len(events), dtype=np.int64)
+        labelled = np.ones(len(events), dtype=bool)
         for name, level in zip(self.names, self.levels, strict=True):
             known = {label: i for i, label in enumerate(level)}
-            codes = np.array([known[str(label)] for label in groups[name].cat.categories], dtype=np.int64)
-            group = group * len(level) + codes[groups[name].cat.codes.to_numpy()]
+            codes = np.array([*(known[label] for label in groups[name].cat.categories.tolist()), -1], dtype=np.int64)
+            found = codes[groups[name].cat.codes.to_numpy()]
+            labelled &= found >= 0
+            group = group * len(level) + found
         place = bin_numbers(events.times, self.edges)
         cell = (trial[events.rows] * number_of_groups + group[events.rows]) * bins + place
-        inside = (place >= 0) & (trial[events.rows] >= 0)
+        inside = (place >= 0) & (labelled & (trial >= 0))[events.rows]
         counts = np.bincount(cell[inside], minlength=trials * number_of_groups * bins)
         return counts.astype(np.int32).reshape(trials, number_of_groups, bins)
 
@@ -76,12 +77,14 @@ class _Grouping:
         combined = list(itertools.product(*self.levels))
         coords: dict[str, Any] = {
             "trial": ("trial", np.asarray(trials, dtype=object)),
-            "group": ("group", np.array(["__".join(labels) for labels in combined], dtype=object)),
+            "group": ("group", np.array(["__".join(map(str, labels)) for labels in combined], dtype=object)),
             "time": ("time", self.edges[:-1].astype(np.float64), {"units": "ms", "long_name": "beginning of the bin"}),
         }
         for number, name in enumerate(self.names):
             if len(self.names) > 1 or name != "group":
-                coords[name] = ("group", np.array([labels[number] for labels in combined], dtype=object))
+                column = [labels[number] for labels in combined]
+                are_text = not column or isinstance(column[0], str)
+                coords[name] = ("group", np.array(column, dtype=object if are_text else None))
         long_name = f"synapse activations by {' and '.join(self.names)}"
         variable = (("trial", "group", "time"), counts, {"long_name": long_name})
         return xr.Dataset({"activations": variable}, coords)
@@ -152,7 +155,8 @@ def bin_activations(
         With ``synapse_activation``, as :func:`zdb.neuro.import_simrun` makes it.
     groupby : str or sequence of str, default "EI"
         A column, or several whose combinations are the groups: "EI", "celltype", "presynaptic_column", "proximal",
-        "binned_somadist" (see :func:`zdb.neuro.add_groups`), or any column of ``synapse_activation``.
+        "binned_somadist" (see :func:`zdb.neuro.add_groups`), or any column of ``synapse_activation``. Synapses without
+        a value in it are not counted.
     min_time, max_time, bin_size : float
         Bins of time in ms, as in :func:`zdb.neuro.bin_times`.
     excitatory, inhibitory : sequence of str
@@ -202,6 +206,10 @@ def bin_activations(
     db[key] = grouping.label(counts, trials)
     made: xr.Dataset = db[key]
     return made
+
+
+def _beginning(distance_bin: str) -> int:
+    return int(distance_bin.split("to")[0])
 
 
 def _columns_in_parts(db: zdb.Database, names: list[str]) -> Iterator[tuple[int, pd.DataFrame]]:
