@@ -84,3 +84,11 @@ def test_bins_of_distance_and_time(rows: Rows) -> None:
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(KeyError, match="distance"):
         bin_distances(zdb.Ragged.from_lists([[1.0]]))
+
+
+def test_edges_that_drift_from_equal_bins() -> None:
+    bins = 100_000
+    widths = 1 + np.where(np.arange(bins) < bins // 2, 1, -1) * 4e-5
+    edges = np.append(0, np.cumsum(widths))
+    times = edges[:-1] + widths / 2
+    assert bin_times([times], edges=edges, per_trial=True).counts.tolist() == [[1] * bins]

@@ -106,8 +106,9 @@ def bin_numbers(times: NDArray[np.float64], edges: NDArray[Any]) -> NDArray[np.i
     """Return the bin of each time as :func:`numpy.histogram` counts it, and -1 for those outside."""
     bins = len(edges) - 1
     place: NDArray[np.int64]
-    if bins > 0 and np.ptp(np.diff(edges)) <= 1e-9 * (edges[-1] - edges[0]):
-        # A guess for equal bins, which rounding may have put one too far; much faster than a search for each time.
+    spread = np.ptp(np.diff(edges)) if bins > 0 else np.inf
+    if 4 * bins**2 * spread < edges[-1] - edges[0]:  # no edge is farther than a quarter of a bin from its place
+        # A guess for equal bins, which may be one too far; much faster than a search for each time.
         guess = np.floor((times - edges[0]) * (bins / (edges[-1] - edges[0])))
         place = np.clip(guess, -1, bins).astype(np.int64)
         inner = np.clip(place, 0, bins - 1)
