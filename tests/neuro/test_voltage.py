@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from zdb.neuro import max_voltage, voltage_density
+from zdb.neuro import max_voltage, traces, voltage_density
 
 if TYPE_CHECKING:
     from zdb.neuro.generate import GeneratedSimrun
@@ -26,6 +26,28 @@ def test_density_counts_each_sample_as_a_histogram(generated: GeneratedSimrun) -
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(found["voltage"], edges[:-1])
     xr.testing.assert_identical(found, voltage_density(lazy(generated), bin_size=0.5))
+
+
+@pytest.mark.parametrize("kind", ["dask", "numpy"])
+def test_few_blocks_of_a_density_are_in_memory(
+    generated: GeneratedSimrun, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "BLOCK_BYTES", 1)
+    monkeypatch.setattr("dask.system.CPU_COUNT", 2)
+    at_once: list[int] = []
+    whole = traces.Traces.map_blocks
+
+    def counted(self: traces.Traces, function: Any) -> list[Any]:
+        found = whole(self, function)
+        at_once.append(len(found))
+        return found
+
+    expected = voltage_density(generated.voltage, generated.time, bin_size=5)
+    monkeypatch.setattr(traces.Traces, "map_blocks", counted)
+    given = lazy(generated).chunk(trial=1) if kind == "dask" else generated.voltage
+    found = voltage_density(given, generated.time, bin_size=5)
+    np.testing.assert_array_equal(found, expected)
+    assert at_once == ([2] * 3 if kind == "dask" else [1] * 6)
 
 
 def test_what_is_outside_or_missing_is_not_counted() -> None:

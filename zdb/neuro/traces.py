@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -57,6 +58,29 @@ class Traces:
         step = max(1, BLOCK_BYTES // row_bytes)
         starts = range(0, max(1, self.data.shape[0]), step)
         return [function(np.asarray(self.data[start : start + step])) for start in starts]
+
+    def sum_blocks(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        """Add up what a function returns for blocks of whole traces.
+
+        No more results are in memory than blocks are computed at once, however many blocks there are.
+        """
+        total: NDArray[Any] | None = None
+        for some in self._in_turns():
+            for part in some.map_blocks(function):
+                total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _in_turns(self) -> Iterator[Traces]:
+        if hasattr(self.data, "to_delayed"):
+            from dask.system import CPU_COUNT
+
+            starts = np.cumsum([0, *self.data.chunks[0][:-1]])[::CPU_COUNT].tolist()
+        else:
+            step = max(1, BLOCK_BYTES // max(1, self.data.shape[1] * self.data.dtype.itemsize))
+            starts = list(range(0, max(1, self.data.shape[0]), step))
+        for start, end in itertools.pairwise([*starts, self.data.shape[0]]):
+            yield replace(self, data=self.data[start:end])
 
 
 def traces_of(voltage: Any, time: ArrayLike | None = None) -> Traces:

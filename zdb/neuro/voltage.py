@@ -49,7 +49,7 @@ def voltage_density(
         cell = place * samples + np.arange(samples)
         return np.bincount(cell[inside], minlength=bins * samples).astype(np.int64)
 
-    total = np.sum(traces.map_blocks(count), axis=0).reshape(bins, samples)
+    total = traces.sum_blocks(count).reshape(bins, samples)
     coords = {
         "voltage": ("voltage", edges[:-1], {"units": "mV"}),
         "time": ("time", traces.time, {"units": "ms"}),
