@@ -49,6 +49,16 @@ def test_voltage(generated: GeneratedSimrun, traces: xr.Dataset) -> None:
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), generated.voltage[5])
 
 
+def test_voltage_with_spikes(generated: GeneratedSimrun, traces: xr.Dataset) -> None:
+    row = int(np.argmax([len(times) for times in generated.spike_times]))
+    trace, spikes = plot_voltage(traces, [generated.trial_index[row]], spike_times=generated.spike_times).lines
+    np.testing.assert_array_equal(spikes.get_xdata(), generated.spike_times[row])
+    assert len(spikes.get_xdata()) > 0
+    samples = np.searchsorted(generated.time, generated.spike_times[row])
+    np.testing.assert_allclose(spikes.get_ydata(), generated.voltage[row, samples])
+    assert spikes.get_color() == trace.get_color()
+
+
 def test_voltage_of_the_first_trials_by_default(traces: xr.Dataset) -> None:
     assert len(plot_voltage(traces).lines) == 3
 

@@ -27,8 +27,13 @@ SHOWN = 3
 MUTED = "0.55"
 
 
-def plot_voltage(traces: xr.Dataset, trials: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw voltage traces over time.
+def plot_voltage(
+    traces: xr.Dataset,
+    trials: Sequence[str] | None = None,
+    ax: Axes | None = None,
+    spike_times: Sequence[NDArray[np.float64]] | None = None,
+) -> Axes:
+    """Draw voltage traces over time, and where their spikes are.
 
     Parameters
     ----------
@@ -39,6 +44,8 @@ def plot_voltage(traces: xr.Dataset, trials: Sequence[str] | None = None, ax: Ax
         read.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
+    spike_times : sequence of array_like, optional
+        Spike times (ms) of each trial of `traces`, as stored under ``spike_times``; a dot on the trace for each spike.
 
     Returns
     -------
@@ -46,8 +53,11 @@ def plot_voltage(traces: xr.Dataset, trials: Sequence[str] | None = None, ax: Ax
     """
     ax = ax or _new_axes()
     for row in _positions(traces, trials):
-        trace = traces["voltage"].isel(trial=row)
-        ax.plot(traces["time"], trace, linewidth=0.8, label=str(trace["trial"].item()))
+        trace = traces["voltage"].isel(trial=row).load()
+        [line] = ax.plot(traces["time"], trace, linewidth=0.8, label=str(trace["trial"].item()))
+        if spike_times is not None:
+            spikes = np.asarray(spike_times[row])
+            ax.plot(spikes, np.interp(spikes, traces["time"], trace), "o", markersize=4, color=line.get_color())
     ax.set_xlabel("time (ms)")
     ax.set_ylabel("membrane potential (mV)")
     ax.margins(x=0)
