@@ -104,5 +104,10 @@ def old_frame(columns: Made, index: Made, blocks: list[tuple[Made, slice]]) -> M
     return Made(Ref("pandas.core.frame", "DataFrame"), (), attributes, new=True)
 
 
+def range_slice(stop: int) -> Made:
+    """``slice(0, stop, 1)``."""
+    return _slice(slice(0, stop, 1))
+
+
 def _slice(places: slice) -> Made:
     return Made(Ref("builtins", "slice"), (places.start, places.stop, places.step))

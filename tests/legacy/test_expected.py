@@ -14,6 +14,7 @@ from legacy.samples import SHARED
 
 import zdb
 import zdb.legacy
+import zdb.neuro
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the old databases are not there")
 
@@ -139,6 +140,23 @@ def check_reduced_model(model: dict[str, Any], wanted: dict[str, Any]) -> None:
         assert {str(label).lower(): number for label, number in found.items()} == one
     for name in ("score_all", "score_0", "score_1", "score", "score_rocauc", "score_rocauc_full_data"):
         np.testing.assert_allclose(model["clfs"][name], wanted["clfs"][name])
+
+
+@pytest.mark.parametrize("name", ["isf", "mdb"])
+def test_a_reduced_model_can_be_applied(name: str, db: zdb.Database) -> None:
+    attributes = zdb.legacy.open(SHARED / name, allow_pickle="safe")["Rm"]
+    db["model"] = zdb.neuro.ReducedModel.from_dict(attributes)
+    model = db["model"]
+    wanted = expected(name)["Rm"]["expected"]
+    assert model.groups == tuple(wanted["kernel_dict"][0])
+    assert (model.input_window, model.output_window, model.lookup_step) == ((245, 265), (255.0, 265.0), 5)
+    for kernels, one in zip(model.kernels, wanted["kernel_dict"], strict=True):
+        np.testing.assert_allclose(kernels, list(one.values()))
+    activations = {group: np.ones((2, 300)) for group in model.groups}
+    result = model.apply_static(activations, split=1)
+    np.testing.assert_allclose(result.net_input, np.sum(list(wanted["kernel_dict"][1].values())))
+    spikes = np.isfinite(attributes["st"]).to_numpy().sum(axis=1)
+    assert model.spike_times.row_size.tolist() == spikes.tolist()
 
 
 @pytest.mark.parametrize("name", ["isf", "mdb"])

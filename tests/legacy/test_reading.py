@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import dask.dataframe as dd
 import numpy as np
 import pytest
-from legacy.legacy_pickles import Made, Ref, dumps
-from legacy.samples import FRAME, TRACES, IsfWriter, MdbWriter, snapshot, write_isf, write_mdb
+from legacy.legacy_pickles import Made, Ref, dumps, old_array, old_range, range_slice
+from legacy.samples import FRAME, TRACES, IsfWriter, MdbWriter, loader_pickle, snapshot, write_isf, write_mdb
 from pandas.testing import assert_frame_equal
 
 import zdb
 import zdb.legacy
+import zdb.neuro
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,6 +322,36 @@ def test_protocol_0_objects(tmp_path: Path) -> None:
     content = b"ccopy_reg\n_reconstructor\n(cuuid\nUUID\nc__builtin__\nobject\nNtR(dS'int'\nL5L\nsb."
     isf.key("value", "to_pickle", {"to_pickle_dump": content})
     assert zdb.legacy.open(isf.path, allow_pickle="safe")["value"].int == 5
+
+
+def test_a_cell(tmp_path: Path) -> None:
+    """As ``single_cell_parser.serialize_cell`` keeps it; parameters are objects of the framework."""
+    parameters = Made(Ref("single_cell_parser.parameters", "NTParameterSet"), (), {"celsius": 37.0}, new=True)
+    section = {"recVList": [old_array(TRACES[0])], "recordVars": {}, "label": "Soma", "sec_id": 0, "parent_id": None}
+    synapse = {"preCell": {"spikeTimes": [1.5, 2.5]}, "coordinates": [1.0, 2.0, 3.0]}
+    cell = {
+        "tVec": old_array(TRACES[1]),
+        "sections": [section],
+        "synapses": {"L5": [synapse]},
+        "parameters": parameters,
+        "hoc": "create soma",
+    }
+    state = ([old_range(1)], [old_array(np.array([0], object))], [], {"0.14.1": {}})
+    content = old_array(np.array([cell], dtype=object))
+    state[3]["0.14.1"] = {"axes": [old_range(1)], "blocks": [{"values": content, "mgr_locs": range_slice(1)}]}
+    manager = Made(Ref("pandas.core.internals.managers", "SingleBlockManager"), (), state, new=True)
+    series = Made(Ref("pandas.core.series", "Series"), (), {"_mgr": manager, "_name": None}, new=True)
+    isf = IsfWriter(tmp_path / "isf")
+    isf.key("cell", "cell", {"cell": dumps(series), "Loader.pickle": loader_pickle("cell")})
+    found = zdb.legacy.open(isf.path, allow_pickle="safe")["cell"]
+    assert found["parameters"] == {"class": "single_cell_parser.parameters.NTParameterSet", "celsius": 37.0}
+    made = zdb.neuro.Cell.from_dict(found)
+    np.testing.assert_array_equal(made.time, TRACES[1])
+    np.testing.assert_array_equal(made.sections[0].voltage[0], TRACES[0])
+    assert made.synapses["L5"][0].spike_times.tolist() == [1.5, 2.5]
+    assert zdb.legacy.migrate(isf.path, tmp_path / "new.zdb", workers=1).ok
+    kept = zdb.open(tmp_path / "new.zdb")["cell"]
+    assert kept["sections"][0]["recVList"][0].tolist() == TRACES[0].tolist()
 
 
 def test_all_pickles_are_loaded_with_trust(tmp_path: Path) -> None:

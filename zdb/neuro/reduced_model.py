@@ -112,6 +112,33 @@ class ReducedModel:
     spike_times: zdb.Ragged
     sources: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, attributes: Mapping[str, Any]) -> ReducedModel:
+        """Make a model of the attributes of a ``ReducedLdaModel``, as :func:`zdb.legacy.open` reads them.
+
+        Raises
+        ------
+        KeyError
+            An attribute is missing.
+        """
+        kernels = attributes["kernel_dict"]
+        groups = tuple(map(str, kernels[0]))
+        return cls(
+            groups=groups,
+            input_window=(
+                int(attributes["synapse_activation_window_min"]),
+                int(attributes["synapse_activation_window_max"]),
+            ),
+            output_window=(float(attributes["output_window_min"]), float(attributes["output_window_max"])),
+            refractory_period=float(attributes["refractory_period"]),
+            lookup_step=int(attributes["lookup_series_stepsize"]),
+            kernels=np.array([list(one.values()) for one in kernels], dtype=np.float64),
+            lookup=list(attributes["lookup_series"]),
+            net_input=np.array(attributes["lda_values"], dtype=np.float64),
+            spike_times=_as_ragged(events_of(attributes["st"])),
+            sources=tuple(map(str, attributes["db_list"])),
+        )
+
     def apply_static(self, activations: Mapping[str, Any], split: int = 0) -> StaticResult:
         """Return the probability of a spike in the output window.
 
