@@ -274,6 +274,39 @@ def test_no_old_database(tmp_path: Path, new: Path) -> None:
     assert not new.exists()
 
 
+def test_what_was_written_and_not_compared_is_compared(
+    tmp_path: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer may die between the two."""
+    isf = IsfWriter(tmp_path / "isf")
+    np.save(isf.key("traces", "numpy_to_npy") / "np.npy", TRACES)
+    with monkeypatch.context() as patched:
+        patched.setattr(migration, "difference", lambda old, new, key: "")
+        patched.setattr(zdb.legacy.LegacyDatabase, "__getitem__", lambda self, key: TRACES + 1)
+        migrate_alone(isf.path, new)
+    np.testing.assert_array_equal(zdb.open(new)["traces"], TRACES + 1)
+    assert outcomes(migrate_alone(isf.path, new)) == {"traces": "converted"}
+    np.testing.assert_array_equal(zdb.open(new)["traces"], TRACES)
+
+
+def test_keys_that_came_since(tmp_path: Path, new: Path) -> None:
+    mdb = MdbWriter(tmp_path / "mdb")
+    mdb.row("a", dumps(1))
+    migrate_alone(mdb.path, new)
+    mdb.row("b", dumps(2))
+    assert outcomes(migrate_alone(mdb.path, new)) == {"a": "present", "b": "converted"}
+
+
+def test_a_table_of_which_a_partition_is_damaged(tmp_path: Path, new: Path) -> None:
+    old = write_isf(tmp_path / "isf")
+    (old / "parts" / "dask_to_msgpack.1.csv").write_bytes(b"damaged")
+    report = migrate_alone(old, new, allow_pickle=True)
+    (bad,) = (key for key in report.keys if key.outcome != "converted")
+    assert (bad.old, bad.outcome) == ("parts", "raw")
+    assert "dask_to_msgpack.1.csv" in bad.reason
+    assert zdb.open(new)["parts/dask_to_msgpack.1.csv"].read() == b"damaged"
+
+
 PROGRAM = """
 import sys, zdb.legacy
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 import zdb
-from zdb.errors import KeyExistsError, UnsupportedValueError, WriteError
+from zdb.errors import KeyExistsError, PickleRefusedError, UnreadableValueError, UnsupportedValueError, WriteError
 from zdb.legacy.compare import difference
 from zdb.legacy.database import LegacyDatabase, open_legacy
 from zdb.legacy.dumpers import data_files
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["REPORT_KEY", "migrate"]
 
 REPORT_KEY = "migration_report"
+# Errors of writing that are of the value; a lazy one is read only then.
+OF_THE_VALUE = (PickleRefusedError, UnreadableValueError, UnsupportedValueError, WriteError)
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def migrate(
     ------
     DatabaseNotFoundError
         There is no old database.
-    KeyExistsError
-        The new database holds values that this migration did not write, at keys that it needs.
+    KeyConflictError
+        The new database holds a value where a sub-database is needed.
     """
     source = open_legacy(old, allow_pickle)
     target = zdb.open(new, "a", storage_options)
@@ -110,7 +111,7 @@ def migrate(
             target.database(item.new, create=True)
     values = [item for item in items if not item.is_database]
     number = 1 if target.url.startswith("memory:") else workers or os.cpu_count() or 1
-    done = _in_processes(job, values, number) if number > 1 and len(values) > 1 else (_one(job, i) for i in values)
+    done = _in_processes(job, values, number) if number > 1 and len(values) > 1 else _in_this_process(job, values)
     if progress:
         from tqdm.auto import tqdm
 
@@ -145,8 +146,8 @@ def _left_behind(source: LegacyDatabase) -> list[str]:
 
 def _in_processes(job: _Job, items: list[_Item], workers: int) -> Iterator[MigratedKey]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=context) as pool:
-        waiting = [pool.submit(_one, job, item) for item in items]
+    with ProcessPoolExecutor(min(workers, len(items)), context, _Worker.start, (job,)) as pool:
+        waiting = [pool.submit(_Worker.run, item) for item in items]
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -155,36 +156,66 @@ def _in_processes(job: _Job, items: list[_Item], workers: int) -> Iterator[Migra
             raise
 
 
-@lru_cache(maxsize=1)
-def _opened(job: _Job) -> tuple[LegacyDatabase, zdb.Database]:
-    return open_legacy(job.old, job.allow_pickle), zdb.open(job.new, "r+", job.storage_options, allow_pickle=True)
+def _in_this_process(job: _Job, items: list[_Item]) -> Iterator[MigratedKey]:
+    migrated = _Migration(job)
+    for item in items:
+        yield migrated.one(item)
 
 
-def _one(job: _Job, item: _Item) -> MigratedKey:
-    """Migrate one value."""
-    old, new = _opened(job)
-    _source, entry = old._find(item.names)  # noqa: SLF001 - of this package
-    size = sum(file.stat().st_size for file in data_files(entry)) or len(entry.row or b"")
-    made = MigratedKey(item.old, item.new, "failed", entry.dumper, nbytes=size)
-    origin = f"{old.kind} {job.old}, key {item.old}, dumper {entry.dumper or 'unknown'}"
-    provenance = dataclasses.replace(old.provenance(item.names), imported_from=origin)
-    try:
-        if _is_present(new, item.new, origin):
-            return dataclasses.replace(made, outcome="present", format=new.info(item.new).format)
-        reason = ""
+class _Worker:
+    """The migration in a process of the pool."""
+
+    migration: ClassVar[_Migration]
+
+    @classmethod
+    def start(cls, job: _Job) -> None:
+        cls.migration = _Migration(job)
+
+    @classmethod
+    def run(cls, item: _Item) -> MigratedKey:
+        return cls.migration.one(item)
+
+
+class _Migration:
+    """The two databases, opened."""
+
+    def __init__(self, job: _Job) -> None:
+        self.old = open_legacy(job.old, job.allow_pickle)
+        self.new = zdb.open(job.new, "r+", job.storage_options, allow_pickle=True)
+
+    def one(self, item: _Item) -> MigratedKey:
+        """Migrate one value; what goes wrong with it is said in the result."""
+        made = MigratedKey(item.old, item.new, "failed")
         try:
-            value = old[item.names]
+            _, entry = self.old._find(item.names)  # noqa: SLF001 - of this package
+            size = sum(file.stat().st_size for file in data_files(entry)) or len(entry.row or b"")
+            made = dataclasses.replace(made, dumper=entry.dumper, nbytes=size)
+            return dataclasses.replace(made, **self._migrated(item, entry))
         except Exception as error:  # noqa: BLE001 - one bad key must not stop the others
+            return dataclasses.replace(made, reason=f"{type(error).__name__}: {error}")
+
+    def _migrated(self, item: _Item, entry: Entry) -> dict[str, Any]:
+        origin = f"{self.old.kind} {self.old.url}, key {item.old}, dumper {entry.dumper or 'unknown'}"
+        provenance = dataclasses.replace(self.old.provenance(item.names), imported_from=origin)
+        value, reason = None, ""
+        try:
+            value = self.old[item.names]
+        except Exception as error:  # noqa: BLE001 - anything may be wrong with an old value
             reason = str(error)
+        if _is_present(self.new, item.new, origin):
+            stored = self.new.info(item.new).format
+            # The writer may have died before it had compared them.
+            if reason or stored == "pickle" or not difference(value, self.new, item.new):
+                return {"outcome": "present", "format": stored}
+            del self.new[item.new]
         if not reason:
-            if _is_kept_raw(new, item.new, origin):
-                del new[item.new]  # now the value can be read
-            reason, chosen, note = _convert(new, item.new, value, provenance, old.allow_pickle is True)
+            if _is_kept_raw(self.new, item.new, origin):
+                del self.new[item.new]  # now the value can be read
+            reason, chosen = _convert(self.new, item.new, value, provenance, self.old.allow_pickle is True)
             if not reason:
-                return dataclasses.replace(made, outcome="converted", format=chosen, note=note)
-        return dataclasses.replace(made, **_keep_raw(new, item, entry, provenance, reason))
-    except Exception as error:  # noqa: BLE001
-        return dataclasses.replace(made, reason=f"{type(error).__name__}: {error}")
+                note = "is kept as a pickle, which only allow_pickle=True reads" if chosen == "pickle" else ""
+                return {"outcome": "converted", "format": chosen, "note": note}
+        return _keep_raw(self.new, item, entry, provenance, reason)
 
 
 def _is_present(new: zdb.Database, key: str, origin: str) -> bool:
@@ -218,33 +249,28 @@ def _is_kept_raw(new: zdb.Database, key: str, origin: str) -> bool:
     return True
 
 
-def _convert(
-    new: zdb.Database, key: str, value: Any, provenance: zdb.Provenance, may_pickle: bool
-) -> tuple[str, str, str]:
-    """Write a value and read it back; return why that failed, the format, and what is different."""
-    note = ""
+def _convert(new: zdb.Database, key: str, value: Any, provenance: zdb.Provenance, may_pickle: bool) -> tuple[str, str]:
+    """Write a value and read it back; return why that failed, and the format."""
     if isinstance(value, np.memmap):
         value = np.asarray(value)
     formats: list[str | None] = ["json", "nested"] if isinstance(value, list | dict) else [None]
     if isinstance(value, np.ndarray) and value.dtype == object:
         formats.append("nested")
-    if may_pickle:
+    if may_pickle and not type(value).__module__.startswith("dask."):  # its pickle would name the old files
         formats.append("pickle")
     reason = ""
     for chosen in formats:
         try:
             new.set(key, value, format=chosen, overwrite=False, provenance=provenance)
-        except (UnsupportedValueError, WriteError) as error:
+        except OF_THE_VALUE as error:
             reason = str(error)
             continue
-        if chosen == "pickle":
-            return "", "pickle", "is kept as a pickle, which only allow_pickle=True reads"
-        different = difference(value, new, key)
+        different = "" if chosen == "pickle" else difference(value, new, key)
         if not different:
-            return "", new.info(key).format, note
+            return "", new.info(key).format
         del new[key]
         reason = f"does not come back equal: {different}"
-    return reason, "", ""
+    return reason, ""
 
 
 def _keep_raw(new: zdb.Database, item: _Item, entry: Entry, provenance: zdb.Provenance, reason: str) -> dict[str, Any]:
