@@ -24,7 +24,6 @@ __all__ = ["MAKERS", "frame_of_blocks", "index_of", "periods_of"]
 BASE = "pandas.core.indexes.base"
 PLAIN_INDEXES = frozenset(f"{BASE}.{name}" for name in ("Index", "Int64Index", "UInt64Index", "Float64Index"))
 RESOLUTIONS = {7: "s", 8: "ms", 9: "us", 10: "ns"}
-NOT_A_TIME = -(2**63)
 
 
 def index_of(values: Any, name: Hashable = None, dtype: Any = None) -> pd.Index[Any]:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_csv_parts", "read_msgpack_files", "read_msgpack_parts", "read_parquet", "read_parquet_parts"]
 
-MSGPACK_PARTS = "dask_to_msgpack.*.csv"
-CSV_PARTS = "dask_to_csv.*.csv"
-
 
 def read_parquet(folder: Path) -> pd.DataFrame:
     """Read the parquet file of a folder, with the labels and dtypes that it had."""
