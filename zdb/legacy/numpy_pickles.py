@@ -45,7 +45,7 @@ def _dtype(builder: Builder, noted: Noted) -> np.dtype[Any]:
     if names:
         return _structure([str(name) for name in names], builder.build(fields), int(size))
     if spec.lstrip("<>=|")[0] in "mM":
-        spec = f"{spec}[{_unit(metadata)}]"
+        spec = f"{spec}[{_unit(builder.build(metadata[0]))}]"
     elif spec.lstrip("<>=|") in ("S", "U", "V") and size > 0:
         spec = f"{spec}{size // (4 if spec.endswith('U') else 1)}"
     made = np.dtype(spec)
@@ -55,12 +55,17 @@ def _dtype(builder: Builder, noted: Noted) -> np.dtype[Any]:
 def _structure(names: list[str], fields: dict[str, Any], size: int) -> np.dtype[Any]:
     formats = [fields[name][0] for name in names]
     offsets = [int(fields[name][1]) for name in names]
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+    titles = [fields[name][2] if len(fields[name]) > 2 else None for name in names]
+    spec: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": size}
+    if any(titles):
+        spec["titles"] = titles
+    made: np.dtype[Any] = np.dtype(spec)
+    return made
 
 
-def _unit(metadata: list[Any]) -> str:
+def _unit(metadata: Any) -> str:
     # ({}, (unit, number, denominator, event)); the unit is bytes in pickles of Python 2
-    unit, number, *_ = metadata[0][1]
+    unit, number, *_ = metadata[1]
     unit = unit.decode("latin1") if isinstance(unit, bytes) else unit
     if unit not in UNITS or not isinstance(number, int):
         raise UnreadableValueError(f"a time has the unit {unit!r:.20}")

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["MAKERS", "frame_of_blocks", "index_of", "periods_of"]
 
 BASE = "pandas.core.indexes.base"
-PLAIN_INDEXES = frozenset(f"{BASE}.{name}" for name in ("Index", "Int64Index", "UInt64Index", "Float64Index"))
+PLAIN_INDEXES = frozenset(
+    ["pandas.Index", *(f"{BASE}.{name}" for name in ("Index", "Int64Index", "UInt64Index", "Float64Index"))]
+)
 RESOLUTIONS = {7: "s", 8: "ms", 9: "us", 10: "ns"}
 
 
@@ -171,7 +173,7 @@ def _parts(builder: Builder, noted: Noted) -> dict[str, Any]:
         return state
     if isinstance(state, tuple) and len(state) >= 2:
         data, dtype = state[:2]
-        if isinstance(data, pd.CategoricalDtype):  # NDArrayBacked puts them either way round
+        if isinstance(dtype, np.ndarray):  # they come either way round
             data, dtype = dtype, data
         return {"_ndarray": data, "_dtype": dtype}
     raise UnreadableValueError(f"the state of a {type(noted).name} is not known")
@@ -216,14 +218,20 @@ def _durations(builder: Builder, noted: Noted) -> Any:
 
 def _masked(cls: Callable[..., Any]) -> Callable[[Builder, Noted], Any]:
     def make(builder: Builder, noted: Noted) -> Any:
-        parts = _parts(builder, noted)
-        return cls(parts["_data"], parts["_mask"])
+        return cls(builder.build(_attribute(noted, "_data")), builder.build(_attribute(noted, "_mask")))
 
     return make
 
 
 def _text(builder: Builder, noted: Noted) -> Any:
-    return pd.array(list(_parts(builder, noted)["_ndarray"]), dtype="string")
+    return pd.array(list(builder.build(_attribute(noted, "_ndarray"))), dtype="string")
+
+
+def _attribute(noted: Noted, name: str) -> Any:
+    """One attribute of the state; the dtype of such an array follows from its class and numbers."""
+    if not isinstance(noted.state, dict) or name not in noted.state:
+        raise UnreadableValueError(f"the state of a {type(noted).name} is not known")
+    return noted.state[name]
 
 
 def _timestamp(builder: Builder, noted: Noted) -> Any:
@@ -244,6 +252,17 @@ def _frozen(builder: Builder, noted: Noted) -> list[Any]:
     return [part for arg in noted.args for part in builder.build(arg)] + [builder.build(i) for i in noted.items]
 
 
+def _backed(builder: Builder, noted: Noted) -> Any:
+    """``__pyx_unpickle_NDArrayBacked(cls, checksum, state)``, by which pandas since 1.3 makes its arrays."""
+    cls, _, state = noted.args
+    name = _class_name(cls)
+    if name not in MAKERS or not name.endswith(("Array", "Categorical")):
+        raise PickleRefusedError(f"the pickle asks for an array of {name}")
+    made = cls.__new__(cls)
+    made.state = state if noted.state is NOT_SET else noted.state
+    return MAKERS[name](builder, made)
+
+
 ARRAYS = "pandas.core.arrays"
 TIMES = "pandas._libs.tslibs"
 MAKERS: dict[str, Callable[[Builder, Noted], Any]] = {
@@ -252,6 +271,7 @@ MAKERS: dict[str, Callable[[Builder, Noted], Any]] = {
     "pandas.core.internals.managers.BlockManager": _manager,
     "pandas.core.internals.managers.SingleBlockManager": _manager,
     "pandas._libs.internals._unpickle_block": _block,
+    "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked": _backed,
     "pandas.core.indexes.base._new_Index": _new_index,
     "pandas.core.indexes.datetimes._new_DatetimeIndex": _new_index,
     "pandas.core.indexes.period._new_PeriodIndex": _new_index,
@@ -272,4 +292,20 @@ MAKERS: dict[str, Callable[[Builder, Noted], Any]] = {
     f"{TIMES}.timedeltas._timedelta_unpickle": _timedelta,
     f"{TIMES}.nattype.__nat_unpickle": lambda _r, _n: pd.NaT,
     f"{TIMES}.nattype._nat_unpickle": lambda _r, _n: pd.NaT,
+}
+# The frequency of an index of times is not kept: it follows from the times.
+FREQUENCIES = ("Day", "Hour", "Minute", "Second", "Milli", "Micro", "Nano", "BusinessDay", "Week", "MonthBegin",
+               "MonthEnd", "QuarterBegin", "QuarterEnd", "YearBegin", "YearEnd")  # fmt: skip
+MAKERS |= {
+    f"{module}.{name}": lambda builder, noted: builder.build(noted.args) and None
+    for module in (f"{TIMES}.offsets", "pandas.tseries.offsets")
+    for name in FREQUENCIES
+}
+# Since pandas 3 its classes are named by the package alone.
+PUBLIC = (
+    "DataFrame", "Series", "CategoricalDtype", "DatetimeTZDtype", "Categorical", "Timestamp", "Timedelta",
+)  # fmt: skip
+MAKERS |= {f"pandas.{name.rpartition('.')[2]}": maker for name, maker in MAKERS.items() if name.endswith(PUBLIC)}
+MAKERS |= {
+    f"pandas.arrays.{name.rpartition('.')[2]}": maker for name, maker in MAKERS.items() if name.endswith("Array")
 }

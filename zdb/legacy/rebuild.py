@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdb.errors import PickleRefusedError, UnreadableValueError, ZdbError
 from zdb.legacy.inert import NOT_SET, Noted, NotedCall, read_inert
+from zdb.legacy.standard_pickles import NAMED, is_zone, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,8 +122,6 @@ class Rebuilder:
 
     def _named(self, cls: type[Noted]) -> Any:
         """A class or function that is a value itself, such as ``float`` or ``numpy.float64``."""
-        from zdb.legacy.standard_pickles import NAMED
-
         if cls.name in NAMED:
             return NAMED[cls.name]()
         if not self.trusted:
@@ -131,6 +130,8 @@ class Rebuilder:
 
     def _noted(self, noted: Noted) -> Any:
         noted = _of_its_class(noted)
+        if isinstance(noted, NotedCall) and is_zone(noted):
+            return zone_of(self, noted)
         maker = _maker(type(noted).name)
         if maker is not None:
             return maker(self, noted)

@@ -14,14 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zdb.errors import PickleRefusedError
-from zdb.legacy.inert import NOT_SET
+from zdb.legacy.inert import NOT_SET, Noted, NotedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zdb.legacy.inert import Builder, Noted
+    from zdb.legacy.inert import Builder
 
-__all__ = ["MAKERS", "NAMED", "plain_arguments"]
+__all__ = ["MAKERS", "NAMED", "is_zone", "plain_arguments", "zone_of"]
 
 NUMPY_TYPES = [
     "bool_",
@@ -140,12 +140,21 @@ def _uuid(builder: Builder, noted: Noted) -> uuid.UUID:
     return uuid.UUID(int=builder.build(noted.state)["int"])
 
 
-def _zone(builder: Builder, noted: Noted) -> Any:
+def zone_of(_builder: Builder, noted: Noted) -> Any:
     """A time zone of pytz or zoneinfo by its name."""
     import zoneinfo
 
-    names = [arg for arg in map(builder.build, noted.args) if isinstance(arg, str)]
+    names = [arg for arg in noted.args if isinstance(arg, str)]
     return zoneinfo.ZoneInfo(names[0]) if names else datetime.UTC
+
+
+def is_zone(noted: Noted) -> bool:
+    """Whether it is the call ``getattr(ZoneInfo, "_unpickle")(key, from_cache)``, by which a time zone is pickled."""
+    method = noted.args[0] if isinstance(noted, NotedCall) else None
+    if not isinstance(method, Noted) or method.name != "builtins.getattr" or len(method.args) != 2:
+        return False
+    cls, name = method.args
+    return isinstance(cls, type) and getattr(cls, "name", "") == "zoneinfo.ZoneInfo" and name == "_unpickle"
 
 
 NUMBER = (int, float)
@@ -160,6 +169,7 @@ MAKERS: dict[str, Callable[[Builder, Noted], Any]] = {
     "builtins.int": _calling(int, (int, float, str)),
     "builtins.range": _calling(range, int, int, int),
     "builtins.set": _collection(set),
+    "builtins.xrange": _calling(range, int, int, int),
     "builtins.slice": _calling(slice, *[(int, type(None))] * 3),
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _default_dict,
@@ -172,7 +182,7 @@ MAKERS: dict[str, Callable[[Builder, Noted], Any]] = {
     "pathlib.PosixPath": lambda r, n: pathlib.PurePosixPath(*plain_arguments(r, n, *[str] * 100)),
     "pathlib.PurePosixPath": lambda r, n: pathlib.PurePosixPath(*plain_arguments(r, n, *[str] * 100)),
     "pytz._UTC": lambda _r, _n: datetime.UTC,
-    "pytz._p": _zone,
+    "pytz._p": zone_of,
     "uuid.UUID": _uuid,
-    "zoneinfo.ZoneInfo._unpickle": _zone,
+    "zoneinfo.ZoneInfo._unpickle": zone_of,
 }
