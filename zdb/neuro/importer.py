@@ -182,6 +182,8 @@ def import_simrun(
         raise SimulationFileError(f"{found.root}: no trial can be read; {problems[0].message}")
 
     db["simresult_path"] = str(found.root)
+    if len(kept.fingerprints) < len(earlier.fingerprints):  # if this dies, the next import reads the others again
+        write_runs(db, kept.metadata, kept.fingerprints, ())
     sources = [Source("", frozenset(kept.fingerprints)), *(Source(b.key, frozenset(b.runs)) for b in batches)]
     wanted = set(write_joined(db, sources, trials, progress))
     if files is not None:
