@@ -35,7 +35,7 @@ VOLATILE = [
     (r"( [kM]?B +)(\d+ (s|min|h)|now)$", r"\g<1>2 s"),
     (r"\b[0-9a-f]{32}\b", "0c5f2b9e7a1d4c3e8f60b1a2c3d4e5f6"),
     (r"; \d\S* [kM]?B (?=read|listed)", "; 1.06 MB "),
-    (r"(?<=[1-9] objects, )\d\S* [kM]?B$", "7.13 kB"),
+    (r"(?<=[1-9] objects, )\d\S* [kM]?B\b", "7.13 kB"),
     (r"^(  user +)\S.*$", r"\1ada"),
     (r"^(  hostname +)\S.*$", r"\1workstation"),
     (r"^(  program +)\S.*$", r"\g<1>/home/ada/bin/zdb put results.zdb rates rates.csv"),

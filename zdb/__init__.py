@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zdb.formats.ragged import Ragged
     from zdb.formats.registry import Format, Selection, register
     from zdb.info import Info
-    from zdb.maintenance.report import VerifyReport
+    from zdb.maintenance.report import GarbageReport, RepairReport, VerifyReport
     from zdb.opening import adopt, open  # noqa: A004
     from zdb.provenance import Provenance
     from zdb.transfer.report import TransferReport
@@ -28,9 +28,11 @@ __all__ = [
     "Catalog",
     "Database",
     "Format",
+    "GarbageReport",
     "Info",
     "Provenance",
     "Ragged",
+    "RepairReport",
     "Selection",
     "StoredFile",
     "TransferReport",
@@ -56,6 +58,8 @@ _LAZY = {
     "Ragged": "zdb.formats.ragged",
     "Selection": "zdb.formats.registry",
     "StoredFile": "zdb.formats.stored_file",
+    "GarbageReport": "zdb.maintenance.report",
+    "RepairReport": "zdb.maintenance.report",
     "TransferReport": "zdb.transfer.report",
     "VerifyReport": "zdb.maintenance.report",
     "adopt": "zdb.opening",

@@ -9,6 +9,7 @@ from zdb.engine.node import VALUE, Node
 from zdb.errors import (
     CorruptChunkError,
     KeyNotFoundError,
+    MissingChunkError,
     PickleRefusedError,
     StaleValueError,
     UnsupportedVersionError,
@@ -68,6 +69,11 @@ class Handle:
             if self._engine.is_database(node):
                 return self._sub(node.path)
             return self._engine.open_plain(node)
+        if "zdb_lost" in node.attributes and not selection:
+            raise MissingChunkError(
+                f"{node.path}: is damaged, {node.attributes['zdb_lost']}; parts that are whole can be read, such as "
+                "db.get(key, rows=slice(0, 10)), and db.dataset(key) has the fill value in place of what is lost"
+            )
         if node.format == "json" and not selection:
             try:
                 return decode_attributes(node.attributes)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maintenance.samples import damage, fill, objects_in_use
+from maintenance.samples import damage, damages, fill, objects_in_use
 
-import zdb
 from zdb.cli import main
 from zdb.engine.node import Node, dump, node_path
 from zdb.errors import KeyNotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from places import Place
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from zdb import Database
 
 SPAWN = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template") / "x.zdb"
-    fill(zdb.open(folder))
-    return folder
-
-
-def copy_of(template: Path, folder: Path) -> Database:
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(template, folder)
-    return zdb.open(folder)
 
 
 def kinds(db: Database, **options: Any) -> list[tuple[str, str]]:
@@ -71,13 +58,13 @@ def test_a_whole_database_has_no_problems(place: Place, deep: bool) -> None:
 
 @settings(max_examples=30)
 @given(data=st.data())
-def test_exactly_the_damaged_keys_are_found(template: Path, data: Any) -> None:
-    db = copy_of(template, template.with_name("damaged.zdb"))
+def test_exactly_the_damaged_keys_are_found(fresh: Callable[[], Database], data: Any) -> None:
+    db = fresh()
     in_use = objects_in_use(db)
     paths = data.draw(st.lists(st.sampled_from(sorted(in_use)), max_size=4, unique=True))
     expected, lost = set(), set()
     for path in paths:
-        how = data.draw(st.sampled_from(["lose", "cut", "flip"]))
+        how = data.draw(st.sampled_from(damages(path)))
         damage(db, path, how, data.draw(st.floats(0, 1, exclude_max=True)))
         expected.add(in_use[path])
         if how == "lose":

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["column_list", "json_object", "positive", "row_slice", "storage_options"]
+__all__ = ["column_list", "duration", "json_object", "positive", "row_slice", "storage_options"]
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def storage_options(text: str) -> dict[str, Any]:
@@ -49,6 +51,15 @@ def row_slice(text: str) -> slice:
 def column_list(text: str) -> list[str]:
     """Parse names that are joined by commas."""
     return text.split(",")
+
+
+def duration(text: str) -> float:
+    """Parse a time such as 30s, 10min, 12h or 7d; return seconds."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    try:
+        return float(number) * _SECONDS[text[len(number) :]]
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30s, 10min, 12h or 7d") from None
 
 
 def positive(text: str) -> int:

@@ -1,9 +1,10 @@
-"""Commands that look after a database: verify."""
+"""Commands that look after a database: verify, repair, gc."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zdb.cli.arguments import duration
 from zdb.cli.commands import Result, open_database
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["add_commands"]
 
 DAMAGED = 6
+DAY = 86400.0
 
 
 def add_commands(commands: Commands) -> None:
@@ -21,6 +23,14 @@ def add_commands(commands: Commands) -> None:
     verify = commands.add("verify", "Check that all data is there and can be read.", _verify, "url", "[key]")
     verify.add_argument("--shallow", action="store_true", help="list the chunks and do not read them")
     verify.add_argument("--quiet", "-q", action="store_true", help="show no progress bar, and nothing if all is well")
+    repair = commands.add("repair", "Repair what verify finds, and mark what is lost.", _repair, "url", "[key]")
+    repair.add_argument("--yes", "-y", action="store_true", help="do it; by default, only say what would be done")
+    repair.add_argument("--quiet", "-q", action="store_true", help="show no progress bar")
+    gc = commands.add("gc", "Remove old generations and unfinished work.", _gc, "url", "[key]")
+    gc.add_argument("--yes", "-y", action="store_true", help="do it; by default, only say what would be removed")
+    gc.add_argument(
+        "--grace", type=duration, default=DAY, metavar="TIME", help="leave what is younger, such as 12h (default: 1d)"
+    )
 
 
 def _verify(options: argparse.Namespace) -> Result:
@@ -28,3 +38,16 @@ def _verify(options: argparse.Namespace) -> Result:
     report = db.verify(options.key, deep=not options.shallow, progress=not options.quiet)
     text = "" if report.ok and options.quiet else str(report)
     return Result(text, report.to_dict(), 0 if report.ok else DAMAGED)
+
+
+def _repair(options: argparse.Namespace) -> Result:
+    db = open_database(options, "r+" if options.yes else "r")
+    report = db.repair(options.key, dry_run=not options.yes, progress=not options.quiet)
+    return Result(str(report), report.to_dict(), 0 if report.ok else DAMAGED)
+
+
+def _gc(options: argparse.Namespace) -> Result:
+    db = open_database(options, "r+" if options.yes else "r")
+    inner = db if options.key is None else db.database(options.key)
+    report = inner.gc(dry_run=not options.yes, grace=options.grace)
+    return Result(str(report), report.to_dict())

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import stat
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +135,26 @@ class LocalNodes(NodeStore):
             with translated(self.url, one, "read"), contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 status = os.stat(self._at(one))  # noqa: PTH116
                 found.append(ObjectStatus(one, status.st_size, datetime.fromtimestamp(status.st_mtime, tz=UTC)))
+        return found
+
+    def list_hidden(self, path: str) -> dict[str, list[ObjectStatus]]:
+        with translated(self.url, path, "read"):
+            try:
+                with os.scandir(self._at(path)) as entries:
+                    names = [entry.name for entry in entries if entry.name.startswith(".")]
+            except FileNotFoundError:
+                return {}
+        found = {}
+        for one in (f"{path}/{name}" if path else name for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(self._at(one))  # noqa: PTH116
+                if not stat.S_ISDIR(status.st_mode):
+                    written = datetime.fromtimestamp(status.st_mtime, tz=UTC)
+                    found[one] = [ObjectStatus(one, status.st_size, written)]
+                    continue
+                # Renaming a folder, which is how it is deleted, leaves the times of its files as they were.
+                renamed = datetime.fromtimestamp(status.st_ctime, tz=UTC)
+                found[one] = [inside._replace(modified=renamed) for inside in self.list_status(one)]
         return found
 
     def move_tree(self, old: str, new: str) -> None:

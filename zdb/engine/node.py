@@ -24,6 +24,7 @@ __all__ = [
     "dump",
     "key_encoding",
     "node_path",
+    "previous_path",
 ]
 
 FORMAT_VERSION = 1
@@ -39,6 +40,11 @@ _ENCODINGS = (("default", "/"), ("v2", "."), ("default", "."))
 def node_path(path: str) -> str:
     """Return the path of the object that holds the metadata of a node."""
     return f"{path}/zarr.json" if path else "zarr.json"
+
+
+def previous_path(path: str) -> str:
+    """Return the path of the object that holds the metadata of the generation before, whose chunks are still there."""
+    return f"{path}/.previous.json"
 
 
 def key_encoding(generation: int) -> JSONDict:

@@ -84,6 +84,10 @@ class NodeStore(ABC):
     def list_status(self, path: str) -> list[ObjectStatus]:
         """Return all objects at any depth below a path with their sizes and times, sorted by path."""
 
+    def list_hidden(self, path: str) -> dict[str, list[ObjectStatus]]:  # noqa: ARG002
+        """Return what was left beside the names in a database by writes and deletions, by path; only local disks do."""
+        return {}
+
     @abstractmethod
     def move_tree(self, old: str, new: str) -> None:
         """Give all objects below `old` a path below `new`, which is empty before."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, VALUE, Node, dump, node_path
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["PlainEngine"]
 
 RECORDS = "_zdb"
+# Records that a process uses are never a day old, which is when they may be collected.
+RECORD_MEMORY = 3600.0
+RECORD_RENEWAL = timedelta(hours=12)
 JSONDict = dict[str, Any]
 
 
@@ -59,7 +63,7 @@ class PlainEngine:
     def _forget(self) -> None:
         self._consolidated: bool | None = None  # not known before the first look
         self._databases: set[str] = set()
-        self._records: set[str] = set()
+        self._records: dict[str, float] = {}  # until when they need not be looked at
         self._names: dict[str, dict[str, str]] = {}
 
     # Looking up
@@ -274,7 +278,7 @@ class PlainEngine:
     def set_record(self, path: str, attributes: JSONDict) -> None:
         """Write a record below ``_zdb`` once; records are named by their content."""
         place = f"{RECORDS}/{path}"
-        if place in self._records:
+        if time.monotonic() < self._records.get(place, 0):
             return
         if self.nodes.get(node_path(place)) is None:
             groups = [RECORDS, split(place)[0]]
@@ -282,7 +286,9 @@ class PlainEngine:
                 if self.nodes.get(node_path(group)) is None:
                     self._set_group(group, {})
             self._set_group(place, attributes)
-        self._records.add(place)
+        elif datetime.now(UTC) - self.modified(place) > RECORD_RENEWAL:
+            self._set_group(place, attributes)  # what is old and not referred to is collected
+        self._records[place] = time.monotonic() + RECORD_MEMORY
 
     def modified(self, path: str) -> datetime:
         """When a node was last written, by the clock of the store; the epoch if it does not say."""

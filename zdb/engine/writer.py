@@ -17,7 +17,7 @@ from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import ArrayTarget
 from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
-from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path
+from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path, previous_path
 from zdb.engine.store import LocalNodes
 from zdb.errors import UnsupportedValueError, WriteError, ZdbError
 
@@ -82,7 +82,7 @@ def publish(
     clear_leftovers(nodes, path, previous)
     try:
         _write_chunks(nodes, plan.sources, gate)
-        _write_metadata(nodes, plan)
+        _write_metadata(nodes, plan, previous)
         nodes.set(node_path(path), dump(plan.top_document(seal())))
     except BaseException as error:
         gate.close()
@@ -96,11 +96,7 @@ def publish(
 
 def clear_leftovers(nodes: NodeStore, path: str, current: Node | None) -> None:
     """Remove all objects of a value that do not belong to its current generation."""
-    kept = {node_path(path)} if current is not None else set()
-    if current is not None:
-        kept |= {node_path(f"{path}/{name}") for name in [*current.arrays, *current.groups] if name}
-        for array in current.arrays.values():
-            kept.update(array.object_paths())
+    kept = set() if current is None else set(current.object_paths())
     nodes.delete(p for p in nodes.list_objects(path) if p not in kept)
     nodes.prune(path)  # where a chunk c/0/0 was, c/0 may come now
 
@@ -282,12 +278,14 @@ def _in_memory(variable: xr.Variable) -> np.ndarray[Any, Any]:
     return data if isinstance(data, np.ndarray) else variable.values
 
 
-def _write_metadata(nodes: NodeStore, plan: _Plan) -> None:
-    documents = {f"{plan.path}/{name}": _group_document(own) for name, own in plan.groups.items() if name}
-    documents |= {node.path: node.metadata for node, _ in plan.sources}
+def _write_metadata(nodes: NodeStore, plan: _Plan, previous: Node | None) -> None:
+    documents = {node_path(f"{plan.path}/{name}"): _group_document(own) for name, own in plan.groups.items() if name}
+    documents |= {node_path(node.path): node.metadata for node, _ in plan.sources}
+    if previous is not None:
+        documents[previous_path(plan.path)] = previous.document  # its chunks are still there
 
     def write(path: str) -> None:
-        nodes.set(node_path(path), dump(documents[path]))
+        nodes.set(path, dump(documents[path]))
 
     if len(documents) < 2 or isinstance(nodes, LocalNodes):
         for path in documents:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from zdb.handle import Handle
 
 if TYPE_CHECKING:
     from zdb.keys import Key
-    from zdb.maintenance.report import VerifyReport
+    from zdb.maintenance.report import GarbageReport, RepairReport, VerifyReport
 
 __all__ = ["Maintenance"]
 
@@ -51,3 +52,75 @@ class Maintenance(Handle):
         if key is not None and not self._engine.nodes.list_objects(path):
             raise self._not_found(path)
         return Verification(self._engine, path, deep=deep, progress=progress).run()
+
+    def repair(self, key: Key | None = None, dry_run: bool = True, progress: bool = False) -> RepairReport:
+        """Repair what :meth:`verify` finds, as far as it can be repaired.
+
+        - Metadata of arrays that is lost or differs is written from the consolidated metadata, and the other way round.
+        - A value with chunks that are lost or damaged goes back to the generation before, if that is still whole: it is
+          until the value is written again or :meth:`gc` collects it.
+        - If it is not, the value is marked: reading it raises an error that names what is lost, and parts that are
+          whole can still be read. The mark is taken off when all is there again, or when the value is written.
+        - A sub-database that lost its node gets a new one; a value that did becomes plain Zarr.
+        - Of nodes with the same id, all but one get a new one.
+        - What a writer that died left at a key that it never finished is dropped, if it is older than a day.
+
+        Parameters
+        ----------
+        key : str or tuple of str, optional
+            Only this value or sub-database.
+        dry_run : bool
+            Change nothing, and report what would be done. This is the default.
+        progress : bool
+            Show a bar on a terminal while all is verified.
+
+        Returns
+        -------
+        RepairReport
+
+        Raises
+        ------
+        KeyNotFoundError
+            There is nothing at the key.
+        ReadOnlyError, StorageError
+            The store failed.
+        """
+        from zdb.maintenance.repairing import Repairs
+
+        path = self._path if key is None else self._at(key)
+        if key is not None and not self._engine.nodes.list_objects(path):
+            raise self._not_found(path)
+        if not dry_run:
+            self._engine.nodes.require_writable()
+        return Repairs(self._engine, path, dry_run=dry_run, progress=progress).run()
+
+    def gc(self, dry_run: bool = True, grace: float | timedelta = timedelta(days=1)) -> GarbageReport:
+        """Collect garbage: old generations, work that was never finished, and records that no value refers to.
+
+        Others may read and write meanwhile. What is younger than the grace period stays, by the clock of the store; so
+        does all of a key to which something younger was written. A lazy value that was opened before it was replaced,
+        and is read later than the grace period, raises :class:`~zdb.errors.StaleValueError`.
+
+        Parameters
+        ----------
+        dry_run : bool
+            Remove nothing, and report what would be removed. This is the default.
+        grace : float or timedelta
+            In seconds. No writer should need longer than that from one object to the next. Records stay for a day at
+            least. In stores that do not know when an object was written, such as memory, only 0 removes anything.
+
+        Returns
+        -------
+        GarbageReport
+
+        Raises
+        ------
+        ReadOnlyError, StorageError
+            The store failed.
+        """
+        from zdb.maintenance.garbage import GarbageCollection
+
+        if not dry_run:
+            self._engine.nodes.require_writable()
+        period = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
+        return GarbageCollection(self._engine, self._path, period, dry_run=dry_run).run()

@@ -73,16 +73,18 @@ def inspect(nodes: NodeStore, node: Node, *, deep: bool) -> Inspection:
     return found
 
 
-def rebuilt(nodes: NodeStore, node: Node) -> Node:
+def rebuilt(nodes: NodeStore, node: Node, *, any_generation: bool = False) -> Node:
     """Return a value with consolidated metadata made from the metadata of its own arrays and groups.
 
-    Arrays of another generation, which are a step ahead or behind, are left out.
+    Arrays of another generation, which are a step ahead or behind, are left out unless `any_generation` is true.
     """
     paths = [p for p in nodes.list_objects(node.path) if p.endswith("/zarr.json") and p != node_path(node.path)]
     metadata = {}
     for path, data in zip(paths, nodes.get_many(paths), strict=True):
         document = _document(path, data)
-        if document and (document["node_type"] == "group" or _is_of_generation(document, node.generation)):
+        if document is None:
+            continue
+        if any_generation or document["node_type"] == "group" or _is_of_generation(document, node.generation):
             metadata[path[len(node.path) + 1 : -len("/zarr.json")]] = document
     consolidated = {"kind": "inline", "must_understand": False, "metadata": metadata}
     return Node(node.path, {**node.document, "consolidated_metadata": consolidated})

@@ -10,7 +10,7 @@ from zdb.display import format_size
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Problem", "VerifyReport"]
+__all__ = ["Garbage", "GarbageReport", "Problem", "Repair", "RepairReport", "VerifyReport"]
 
 SHOWN = 20
 
@@ -113,6 +113,143 @@ class VerifyReport:
 
     def __repr__(self) -> str:
         return f"<zdb.VerifyReport>\n{self}"
+
+
+class Garbage(NamedTuple):
+    """Objects that nobody needs.
+
+    Attributes
+    ----------
+    kind : str
+        "old generation", "unfinished", "spool", "record" or "temporary".
+    path : str
+        What they lie below.
+    objects, nbytes : int
+        How many there are, and their size.
+    """
+
+    kind: str
+    path: str
+    objects: int
+    nbytes: int
+
+
+@dataclass
+class GarbageReport:
+    """What :meth:`zdb.Database.gc` removed, or would remove.
+
+    Attributes
+    ----------
+    url : str
+        Where the database lies.
+    dry_run : bool
+        Nothing was removed.
+    grace : float
+        In seconds; what is younger was left.
+    garbage : list of Garbage
+    young : int
+        How many heaps of objects were left because they are younger, or something younger lies with them.
+    """
+
+    url: str
+    dry_run: bool
+    grace: float
+    garbage: list[Garbage] = field(default_factory=list)
+    young: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all garbage in bytes."""
+        return sum(one.nbytes for one in self.garbage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that ``json.dumps`` takes."""
+        return {**asdict(self), "garbage": [one._asdict() for one in self.garbage], "nbytes": self.nbytes}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the garbage as a table with the columns kind, path, objects and nbytes."""
+        import pandas as pd
+
+        return pd.DataFrame(self.garbage, columns=list(Garbage._fields))
+
+    def __str__(self) -> str:
+        number = _count(sum(one.objects for one in self.garbage), "object")
+        done = "would be removed; --yes (dry_run=False) removes them" if self.dry_run else "removed"
+        lines = [f"{self.url}: {number}, {format_size(self.nbytes)} {done if self.garbage else 'to remove'}"]
+        lines += [f"  {one.kind}: {one.path} ({_count(one.objects, 'object')})" for one in self.garbage[:SHOWN]]
+        if len(self.garbage) > SHOWN:
+            lines.append(f"  … {len(self.garbage) - SHOWN} more")
+        if self.young:
+            lines.append(f"{_count(self.young, 'place')} left, where something is younger than {self.grace:g} s")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<zdb.GarbageReport>\n{self}"
+
+
+class Repair(NamedTuple):
+    """One thing that is done to a key.
+
+    Attributes
+    ----------
+    key : str
+    action : str
+        "rewrite", "rebuild", "restore", "mark", "unmark", "rename", "rescue", "drop", or "none" for what cannot be
+        repaired.
+    message : str
+    """
+
+    key: str
+    action: str
+    message: str
+
+
+@dataclass
+class RepairReport:
+    """What :meth:`zdb.Database.repair` did, or would do.
+
+    Attributes
+    ----------
+    url : str
+        Where the database lies.
+    dry_run : bool
+        Nothing was done.
+    repairs : list of Repair
+        What was done, by key.
+    """
+
+    url: str
+    dry_run: bool
+    repairs: list[Repair] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is damaged any more: all was repaired, and no data is lost."""
+        return not self.repairs if self.dry_run else not self.lost
+
+    @property
+    def lost(self) -> list[str]:
+        """Keys that could not be repaired, sorted."""
+        return sorted({one.key for one in self.repairs if one.action in ("mark", "none")})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that ``json.dumps`` takes."""
+        return {"ok": self.ok, **asdict(self), "repairs": [r._asdict() for r in self.repairs], "lost": self.lost}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the repairs as a table with the columns key, action and message."""
+        import pandas as pd
+
+        return pd.DataFrame(self.repairs, columns=list(Repair._fields))
+
+    def __str__(self) -> str:
+        would = "would be done; --yes (dry_run=False) does them" if self.dry_run else "done"
+        lines = [f"{self.url}: {_count(len(self.repairs), 'repair')} {would if self.repairs else 'to do'}"]
+        lines += [f"  {one.key or '/'}: {one.action}: {one.message}" for one in self.repairs]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<zdb.RepairReport>\n{self}"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

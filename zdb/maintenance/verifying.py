@@ -66,6 +66,7 @@ class Verification:
         self._ids: dict[str, str] = {}  # path by id
         self._records: dict[str, tuple[str, int]] = {}  # the first key that refers to it, and how many do
         self._names: dict[tuple[str, str], str] = {}  # name by database and folded name
+        self._listed: dict[str, Any] | None = None  # the nodes that consolidated metadata of the root shows
         self.report = VerifyReport(engine.nodes.url, deep)
 
     def run(self) -> VerifyReport:
@@ -80,6 +81,14 @@ class Verification:
         self._check_records()
         self.report.problems.sort()
         return self.report
+
+    @classmethod
+    def is_whole(cls, engine: PlainEngine, node: Node) -> bool:
+        """Whether all chunks of a value can be read, with this metadata of it."""
+        one = Inspection(node, {status.path: status.size for status in engine.nodes.list_status(node.path)})
+        check = cls(engine, node.path, deep=True, progress=False)
+        results = concurrently(check._read, check._jobs(one, None), weight=lambda job: job.weight)
+        return not any(problems for _, problems in results) and not one.problems
 
     def _bar(self) -> Any:
         if not self._progress:
@@ -106,6 +115,8 @@ class Verification:
 
     def _check_prefix(self, path: str) -> None:
         below = nodes_below(self._engine, path)
+        if any(node.path == path for node in below):
+            return  # it was committed a moment ago
         if below:
             message = f"is not in the store, and hides {below[0].path}" + " and others" * (len(below) > 1)
             self._report(path, "node", node_path(path), message)
@@ -121,6 +132,7 @@ class Verification:
                 record = node.attributes.get(f"zdb_{kind}")
                 if record:
                     self._refer(f"{'environments' if kind == 'environment' else 'histories'}/{record}", node.path)
+        self._check_listed(node)
         if node.version > FORMAT_VERSION:
             message = f"has format version {node.version}, which this zdb does not know"
             self._report(node.path, "node", node_path(node.path), message)
@@ -130,6 +142,16 @@ class Verification:
             self._report(node.path, "id", node_path(node.path), "has no zdb_id")
         elif self._ids.setdefault(node.id, node.path) != node.path:
             self._report(node.path, "id", node_path(node.path), f"has the zdb_id of {self._ids[node.id] or '/'}")
+
+    def _check_listed(self, node: Node) -> None:
+        """Compare a node with what the root, which need not have consolidated metadata, shows of it."""
+        if not node.path:
+            consolidated = node.document.get("consolidated_metadata")
+            self._listed = consolidated["metadata"] if consolidated else None
+        elif self._listed is not None:
+            shown = self._listed.get(node.path, {}).get("attributes", {})
+            if (shown.get("zdb_id"), shown.get("zdb_generation")) != (node.id, node.attributes.get("zdb_generation")):
+                self._report("", "consolidated metadata", "zarr.json", f"hides what is at {node.path} now")
 
     def _check_name(self, path: str) -> None:
         above, name = split(path)

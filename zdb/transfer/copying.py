@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.concurrency import Budget, concurrently
-from zdb.engine.node import VALUE, ArrayNode, Node, dump, key_encoding, node_path
+from zdb.engine.node import VALUE, ArrayNode, Node, dump, key_encoding, node_path, previous_path
 from zdb.engine.plain import new_id
 from zdb.errors import CorruptChunkError, MissingChunkError, StaleValueError, StorageError
 from zdb.keys import split
@@ -175,6 +175,8 @@ class Copier:
         for name, own in groups.items():
             path = node_path(f"{job.path}/{name}")
             documents[path] = {"zarr_format": 3, "node_type": "group", "attributes": own}
+        if job.replaced is not None:
+            documents[previous_path(job.path)] = job.replaced.document
         return {path: dump(document) for path, document in documents.items()}
 
     def _top_document(self, job: CopyJob, arrays: dict[str, ArrayNode], generation: int) -> bytes:

@@ -1,0 +1,246 @@
+"""``gc`` removes what nobody needs, and nothing else, also while others write."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from maintenance.samples import fill
+
+import zdb
+from zdb.cli import main
+from zdb.engine.spool import Spool
+from zdb.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    from places import Place
+
+    from zdb import Database
+
+SPAWN = multiprocessing.get_context("spawn")
+DAY = 86400
+
+
+def age(db: Database, path: str = "", days: float = 2) -> None:
+    """Make all files below a path older."""
+    before = time.time() - days * DAY
+    for one in [Path(db.url, path), *Path(db.url, path).rglob("*")]:
+        os.utime(one, (before, before))
+
+
+def garbage(db: Database, **options: Any) -> list[tuple[str, str, int]]:
+    return [(one.kind, one.path, one.objects) for one in db.gc(**options).garbage]
+
+
+def values(db: Database) -> dict[str, Any]:
+    return {key: db.dataset(key).load() for key in db.keys(recursive=True)}
+
+
+def test_nothing_is_removed_by_default(db: Database) -> None:
+    fill(db)
+    db._engine.nodes.set("begun/data/c/0", b"x")
+    age(db)
+    before = db._engine.nodes.list_objects("")
+    report = db.gc()
+    assert {one.kind for one in report.garbage} == {"old generation", "unfinished"}
+    assert report.nbytes > 0
+    assert db._engine.nodes.list_objects("") == before
+
+
+def test_all_garbage_is_removed(place: Place) -> None:
+    db = place.open()
+    fill(db)
+    nodes = db._engine.nodes
+    nodes.set("begun/data/c/0", b"x")
+    nodes.set("run/traces/data/c.9.9", b"of the next generation")
+    nodes.set("parameters/data/c/0", b"of an array that it was")
+    Spool(nodes).write(0, b"a part")
+    nodes.set("_zdb/environments/" + "0" * 64 + "/zarr.json", b"{}")
+    before = values(db)
+    report = db.gc(dry_run=False, grace=0)
+    assert {one.kind for one in report.garbage} >= {"unfinished", "spool"}
+    needed = {path for key in before for path in db._engine.node(key).object_paths()}  # type: ignore[union-attr]
+    left = set(nodes.list_objects("")) - needed
+    assert {path for path in left if not path.startswith("_zdb/")} <= {
+        "zarr.json",
+        "run/zarr.json",
+        "run/deep/zarr.json",
+    }
+    assert not nodes.list_objects("_zdb/spool")
+    assert db.verify().ok
+    after = values(db)
+    assert after.keys() == before.keys()
+    for key, value in before.items():
+        xr.testing.assert_identical(after[key], value)
+    assert db.gc(grace=0).garbage == []
+
+
+def test_what_is_young_stays(db: Database) -> None:
+    db.set("a", np.arange(10), chunks=(5,))
+    db.set("a", np.arange(20), chunks=(5,))
+    db._engine.nodes.set("begun/data/c/0", b"x")
+    age(db)
+    kinds = {"old generation", "unfinished"}
+    assert {one[0] for one in garbage(db)} == kinds
+    db._engine.nodes.set("begun/data/c/1", b"x")  # its writer is at work
+    assert {one[0] for one in garbage(db)} == {"old generation"}
+    db._engine.nodes.set("a/data/c.0", b"x")
+    assert garbage(db) == []
+    assert db.gc().young == 2
+    assert {one[0] for one in garbage(db, grace=0)} == kinds
+    age(db)
+    age(db, "a/zarr.json", 0.5)  # it was replaced half a day ago
+    assert not [one for one in garbage(db) if one[0] == "old generation"]
+    assert [one for one in garbage(db, grace=timedelta(hours=6)) if one[0] == "old generation"]
+
+
+def test_a_reader_keeps_its_generation_until_the_grace_is_over(db: Database) -> None:
+    db["a"] = xr.Dataset({"v": ("x", np.arange(5))})
+    opened = db["a"]
+    db["a"] = xr.Dataset({"v": ("x", np.arange(6))})
+    assert db.gc(dry_run=False).garbage == []
+    np.testing.assert_array_equal(opened["v"].values, np.arange(5))
+
+
+def test_records_that_nobody_refers_to(db: Database) -> None:
+    db["a"] = 1
+    used = db._engine.nodes.list_names("_zdb/environments")
+    db._engine.set_record("environments/" + "1" * 64, {"python": "3"})
+    age(db)
+    assert [one[:2] for one in garbage(db, dry_run=False)] == [("record", "_zdb/environments/" + "1" * 64)]
+    assert db._engine.nodes.list_names("_zdb/environments") == used
+    assert db.verify().ok
+    del db["a"]
+    assert [one[0] for one in garbage(db)] == ["record"]
+    zdb.open(db.url)["a"] = 1  # a writer renews what it uses
+    assert garbage(db) == []
+    assert db.verify().ok
+
+
+def test_a_record_that_is_referred_to_meanwhile_comes_back(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    db["a"] = 1
+    attributes = dict(db._engine.node("a").attributes)  # type: ignore[union-attr]
+    del db["a"]
+    age(db)
+    delete = db._engine.nodes.delete
+
+    def write_before(paths: Any) -> None:
+        paths = list(paths)
+        if any("environments" in path for path in paths):
+            db._engine.publish_small("b", attributes)
+        delete(paths)
+
+    monkeypatch.setattr(db._engine.nodes, "delete", write_before)
+    db.gc(dry_run=False)
+    assert db.verify().ok
+
+
+def test_what_a_killed_process_left_on_disk(db: Database) -> None:
+    db["sub/a"] = 1
+    root = Path(db.url)
+    (root / "sub" / ".deleted.b.token.1.2").mkdir()
+    (root / "sub" / ".deleted.b.token.1.2" / "zarr.json").write_text("{}")
+    (root / ".zarr.json.token.1.3").write_text("{}")
+    (root / "sub" / "a" / ".zarr.json.token.1.4").write_text("{}")
+    age(db)
+    # The folder was renamed just now, whatever its files say.
+    assert [one[:2] for one in garbage(db)] == [("old generation", "sub/a"), ("temporary", ".zarr.json.token.1.3")]
+    found = garbage(db, grace=0, dry_run=False)
+    assert [one[0] for one in found] == ["old generation", "temporary", "temporary"]
+    assert not [path for path in root.rglob(".*") if path.is_file()]
+    assert not (root / "sub" / ".deleted.b.token.1.2").exists()
+    assert db["sub/a"] == 1
+
+
+def test_a_part_of_a_database(db: Database) -> None:
+    db._engine.nodes.set("begun/data/c/0", b"x")
+    sub = db.database("sub", create=True)
+    db._engine.nodes.set("sub/begun/data/c/0", b"x")
+    assert garbage(sub, grace=0) == [("unfinished", "sub/begun", 1)]
+    with pytest.raises(ReadOnlyError):
+        zdb.open(db.url, "r").gc(dry_run=False)
+    assert len(zdb.open(db.url, "r").gc(grace=0).garbage) == 2
+
+
+def test_values_below_a_prefix_without_a_node_stay(db: Database) -> None:
+    db["sub/a"] = 1
+    Path(db.url, "sub", "zarr.json").unlink()
+    assert garbage(db, grace=0, dry_run=False) == []
+    assert Path(db.url, "sub", "a", "zarr.json").exists()
+
+
+def write_and_be_killed(place: Place, number: int, ready: Any) -> None:
+    db = place.open("r+")
+    value = number * 1000
+    ready.set()
+    while True:
+        value += 1
+        lazy = da.full((20, 5), value, chunks=(2, 5))
+        db.set(f"writer{number}/a", lazy, chunks=(2, 5))
+        db[f"writer{number}/small"] = value
+        np.testing.assert_array_equal(db[f"writer{number}/a"], np.full((20, 5), value))
+
+
+@pytest.mark.parametrize("store", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+def test_writers_are_not_disturbed(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    from places import new_place
+
+    place = new_place(store, tmp_path, request)
+    db = place.open()
+    ready = [SPAWN.Event() for _ in range(2)]
+    writers = [
+        SPAWN.Process(target=write_and_be_killed, args=(place, number, event)) for number, event in enumerate(ready)
+    ]
+    for writer in writers:
+        writer.start()
+    try:
+        assert all(event.wait(60) for event in ready)
+        for _ in range(8):
+            assert all(writer.is_alive() for writer in writers)
+            db.gc(dry_run=False, grace=60)
+            report = db.verify()
+            assert report.problems == []
+            time.sleep(0.2)
+        assert all(writer.is_alive() for writer in writers)
+    finally:
+        for writer in writers:
+            os.kill(writer.pid or 0, signal.SIGKILL)
+            writer.join()
+    assert db.verify().ok
+    found = values(db)
+    db.gc(dry_run=False, grace=0)
+    needed = {path for key in found for path in db._engine.node(key).object_paths()}  # type: ignore[union-attr]
+    nodes = db._engine.nodes
+    orphans = [path for number in range(2) for path in nodes.list_objects(f"writer{number}") if path not in needed]
+    assert set(orphans) <= {f"writer{number}/zarr.json" for number in range(2)}
+    assert db.verify().ok
+    for key, value in values(db).items():
+        xr.testing.assert_identical(value, found[key])
+
+
+def test_the_command(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    db.set("a", np.arange(10), chunks=(5,))
+    db.set("a", np.arange(20), chunks=(5,))
+    assert main(["gc", db.url]) == 0
+    assert "left, where something is younger than 86400 s" in capsys.readouterr().out
+    assert main(["gc", db.url, "--grace", "0s", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["dry_run"] is True
+    assert printed["garbage"][0]["kind"] == "old generation"
+    assert main(["gc", db.url, "--grace", "0s", "--yes"]) == 0
+    assert "removed" in capsys.readouterr().out
+    assert main(["gc", db.url, "--grace", "0s"]) == 0
+    assert "0 objects, 0 B to remove" in capsys.readouterr().out
+    assert list(db.gc().to_frame().columns) == ["kind", "path", "objects", "nbytes"]
+    with pytest.raises(SystemExit):
+        main(["gc", db.url, "--grace", "soon"])

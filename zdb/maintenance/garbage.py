@@ -1,0 +1,197 @@
+"""Collecting what nobody needs: old generations, unfinished work, parts and records without a value.
+
+Nothing is collected before it is older than a grace period by the clock of the store, and nothing of a key to which
+something younger was written, because its writer may be at work.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from zdb.engine.concurrency import concurrently
+from zdb.engine.node import DATABASE, VALUE, node_path
+from zdb.engine.plain import RECORDS
+from zdb.maintenance.report import Garbage, GarbageReport
+from zdb.maintenance.walking import Found, nodes_below, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from zdb.engine.nodes import ObjectStatus
+    from zdb.engine.plain import PlainEngine
+
+__all__ = ["GarbageCollection", "is_old", "store_time"]
+
+# A process that writes renews the records it uses more often than that.
+RECORD_GRACE = timedelta(days=1)
+RECORD_FOLDERS = {"environments": "zdb_environment", "histories": "zdb_history"}
+
+
+class Pile(NamedTuple):
+    """Objects that are collected together, or not at all."""
+
+    kind: str
+    path: str
+    objects: list[ObjectStatus]
+
+
+class GarbageCollection:
+    """One collection of garbage in a database or in a part of it.
+
+    Parameters
+    ----------
+    engine : PlainEngine
+    path : str
+        A database; all that is below ``_zdb`` is looked at if it is the root.
+    grace : timedelta
+        What is younger stays.
+    dry_run : bool
+        Only report.
+    """
+
+    def __init__(self, engine: PlainEngine, path: str, grace: timedelta, *, dry_run: bool) -> None:
+        self._engine = engine
+        self._nodes = engine.nodes
+        self._path = path
+        self._dry_run = dry_run
+        self._grace = grace
+        self._now = datetime.now(UTC) if dry_run else store_time(engine)
+        self._used: set[str] = set()  # records that values refer to
+        self.report = GarbageReport(engine.nodes.url, dry_run, grace.total_seconds())
+
+    def run(self) -> GarbageReport:
+        """Collect, and return the report."""
+        for piles in concurrently(self._look, walk(self._engine, self._path)):
+            for pile in piles:
+                self._collect(pile)
+        if not self._path:
+            for pile in self._spools():
+                self._collect(pile)
+            self._collect_records()
+        self.report.garbage.sort()
+        return self.report
+
+    def _look(self, found: Found) -> list[Pile]:
+        path, node, error = found
+        if error:
+            return []
+        if node is None:
+            return self._unfinished(path)
+        if node.kind == DATABASE:
+            hidden = self._nodes.list_hidden(path)
+            return [Pile("temporary", one, objects) for one, objects in hidden.items()]
+        if node.kind != VALUE:
+            return []
+        self._used |= _records_of(node.attributes)
+        listed = self._nodes.list_status(path)
+        current = set(node.object_paths())
+        committed = next((one.modified for one in listed if one.path == node_path(path)), None)
+        others = [one for one in listed if one.path not in current]
+        after = [one for one in others if _is_after(one, committed)]
+        if not all(self._is_old(one) for one in after):
+            self.report.young += 1
+            return []
+        # Readers may have opened the generation before: its grace begins when it was replaced.
+        before = [one for one in others if one not in after]
+        if before and committed is not None and self._now - committed < self._grace:
+            self.report.young += 1
+            before = []
+        return [Pile("old generation", path, before), Pile("unfinished", path, after)]
+
+    def _unfinished(self, path: str) -> list[Pile]:
+        listed = self._nodes.list_status(path)
+        below = nodes_below(self._engine, path)
+        for node in below:
+            self._used |= _records_of(node.attributes)
+        return [] if below else [Pile("unfinished", path, listed)]
+
+    def drop(self, path: str) -> bool:
+        """Remove what lies at a prefix without a node, and return whether it is old enough."""
+        before = len(self.report.garbage)
+        for pile in self._unfinished(path):
+            self._collect(pile)
+        return len(self.report.garbage) > before
+
+    def _spools(self) -> Iterator[Pile]:
+        for name in self._nodes.list_names(f"{RECORDS}/spool"):
+            path = f"{RECORDS}/spool/{name}"
+            yield Pile("spool", path, self._nodes.list_status(path))
+
+    def _collect(self, pile: Pile) -> None:
+        if not all(self._is_old(one) for one in pile.objects):
+            self.report.young += 1
+        elif pile.objects:
+            self._remove(pile)
+
+    def _is_old(self, one: ObjectStatus) -> bool:
+        return is_old(one, self._now, self._grace)
+
+    def _remove(self, pile: Pile) -> None:
+        objects = pile.objects
+        if not self._dry_run:
+            if pile.kind != "temporary":
+                # What was written anew since it was listed belongs to a writer that has begun.
+                listed = set(self._nodes.list_status(pile.path))
+                objects = [one for one in objects if one in listed]
+            self._nodes.delete(one.path for one in objects)
+            self._nodes.prune(pile.path)
+        if objects:
+            size = sum(one.size for one in objects)
+            self.report.garbage.append(Garbage(pile.kind, pile.path, len(objects), size))
+
+    # Records
+
+    def _collect_records(self) -> None:
+        """Remove records that no value refers to, and bring back those to which one has come to refer meanwhile."""
+        grace = max(self._grace, RECORD_GRACE)
+        used = self._with_locks(self._used)
+        removed: dict[str, bytes] = {}
+        for folder in RECORD_FOLDERS:
+            for name in self._nodes.list_names(f"{RECORDS}/{folder}"):
+                place = f"{RECORDS}/{folder}/{name}"
+                listed = self._nodes.list_status(place)
+                if f"{folder}/{name}" in used or not all(is_old(one, self._now, grace) for one in listed):
+                    continue
+                removed[f"{folder}/{name}"] = self._nodes.get(node_path(place)) or b""
+                self._remove(Pile("record", place, listed))
+        if removed and not self._dry_run:
+            self._used = set()
+            for found in walk(self._engine, ""):
+                if found.node is None:
+                    self._unfinished(found.path)
+                else:
+                    self._used |= _records_of(found.node.attributes)
+            for record in self._used & removed.keys():
+                self._nodes.set(node_path(f"{RECORDS}/{record}"), removed[record])
+
+    def _with_locks(self, records: Iterable[str]) -> set[str]:
+        """Add the records that records refer to."""
+        found = set(records)
+        for one in records:
+            lock = (self._engine.record(one) or {}).get("pixi_lock")
+            if lock:
+                found.add(f"environments/{lock}")
+        return found
+
+
+def store_time(engine: PlainEngine) -> datetime:
+    """Return what the clock of the store says, which may differ from that of this machine."""
+    path = f"{RECORDS}/.clock"
+    engine.nodes.set(path, b"")
+    when = engine.nodes.modified(path)
+    engine.nodes.delete([path])
+    return when or datetime.now(UTC)
+
+
+def is_old(one: ObjectStatus, now: datetime, grace: timedelta) -> bool:
+    """Whether an object is older than the grace period; where the store does not tell, only without grace."""
+    return not grace if one.modified is None else now - one.modified >= grace
+
+
+def _is_after(one: ObjectStatus, committed: datetime | None) -> bool:
+    return one.modified is not None and committed is not None and one.modified > committed
+
+
+def _records_of(attributes: dict[str, object]) -> set[str]:
+    return {f"{folder}/{attributes[name]}" for folder, name in RECORD_FOLDERS.items() if name in attributes}

@@ -1,0 +1,223 @@
+"""Repairing a database: what can be made whole is made whole, and what is lost is marked as lost."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path, previous_path
+from zdb.engine.plain import new_id
+from zdb.errors import CorruptChunkError
+from zdb.maintenance.garbage import GarbageCollection
+from zdb.maintenance.inspecting import rebuilt
+from zdb.maintenance.report import Problem, Repair, RepairReport
+from zdb.maintenance.verifying import Verification
+from zdb.maintenance.walking import nodes_below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zdb.engine.plain import PlainEngine
+
+__all__ = ["Repairs"]
+
+# How many lost chunks of an array the mark names.
+NAMED = 10
+UNFINISHED_GRACE = timedelta(days=1)
+LOSSES = {"missing chunk", "damaged chunk", "checksum", "value"}
+BY_HAND = {
+    "name": "give it a legal name by hand",
+    "record": "copy it from another database with the same environment",
+    "value": "write the value again, or copy it from another database",
+}
+
+
+class Repairs:
+    """The repair of a database or of a part of it.
+
+    Parameters
+    ----------
+    engine : PlainEngine
+    path : str
+        What to repair: a value or a database.
+    dry_run : bool
+        Only report.
+    progress : bool
+        Show a bar while all is verified.
+    """
+
+    def __init__(self, engine: PlainEngine, path: str, *, dry_run: bool, progress: bool) -> None:
+        self._engine = engine
+        self._nodes = engine.nodes
+        self._path = path
+        self._dry_run = dry_run
+        self._progress = progress
+        self.report = RepairReport(engine.nodes.url, dry_run)
+
+    def run(self) -> RepairReport:
+        """Verify, repair, and return the report."""
+        found = Verification(self._engine, self._path, deep=True, progress=self._progress).run()
+        by_key: dict[str, list[Problem]] = {}
+        for problem in found.problems:
+            by_key.setdefault(problem.key, []).append(problem)
+        for key, problems in by_key.items():
+            self._repair(key, problems)
+        garbage = GarbageCollection(self._engine, self._path, UNFINISHED_GRACE, dry_run=self._dry_run)
+        for path in found.unfinished:
+            if garbage.drop(path):
+                self._note(path, "drop", "was begun and never finished")
+        return self.report
+
+    def _repair(self, key: str, problems: list[Problem]) -> None:
+        kinds = {problem.kind for problem in problems}
+        for problem in problems:
+            advice = BY_HAND.get(problem.kind)
+            if advice and (problem.kind != "value" or self._previous(key) is None):
+                self._note(key, "none", f"{problem.path} {problem.message}; {advice}")
+        if "node" in kinds:
+            self._repair_node(key, problems)
+        elif not key and "consolidated metadata" in kinds:
+            self._do(key, "rewrite", "take the consolidated metadata off, which hides keys", self._engine.unconsolidate)
+        else:
+            self._repair_value(key, problems, kinds)
+
+    # Nodes that cannot be read
+
+    def _repair_node(self, key: str, problems: list[Problem]) -> None:
+        if any("format version" in problem.message for problem in problems):
+            self._note(key, "none", "was written by a newer zdb; update zdb")
+            return
+        below = nodes_below(self._engine, key)
+        if below:
+            what = f"make a sub-database of it again, in which are {len(below)} databases and values"
+            self._do(key, "rebuild", what, lambda: self._set_node(key, _new_database()))
+            return
+        empty = Node(key, {"zarr_format": 3, "node_type": "group", "attributes": {}})
+        arrays = rebuilt(self._nodes, empty, any_generation=True)
+        if arrays.arrays:
+            names = ", ".join(arrays.arrays)
+            what = f"{problems[0].message}; make plain Zarr, without attributes, of its arrays {names}"
+            self._do(key, "rescue", what, lambda: self._set_node(key, arrays.document))
+        else:
+            self._note(key, "none", f"{problems[0].message}; write the value again, or delete it")
+
+    def _set_node(self, path: str, document: dict[str, Any]) -> None:
+        self._nodes.set(node_path(path), dump(document))
+
+    # Values
+
+    def _repair_value(self, key: str, problems: list[Problem], kinds: set[str]) -> None:
+        node = self._engine.node(key)
+        if node is None:
+            return
+        if "id" in kinds:
+            own = {**node.attributes, "zdb_id": new_id()}
+            node = self._edit(node, own, "rename", "give it an id of its own")
+        if "consolidated metadata" in kinds:
+            whole = rebuilt(self._nodes, node)
+            message = f"rebuild its consolidated metadata, with the arrays {', '.join(whole.arrays)}"
+            node = self._replace(node, whole, "rebuild", message)
+        if kinds & LOSSES and self._restore(node):
+            return
+        if "array metadata" in kinds:
+            self._rewrite(node, problems)
+        if kinds & LOSSES:
+            self._mark(node, problems)
+        elif "lost" in kinds:
+            own = {name: value for name, value in node.attributes.items() if name != "zdb_lost"}
+            self._edit(node, own, "unmark", "all is there again")
+
+    def _rewrite(self, node: Node, problems: list[Problem]) -> None:
+        documents = {node_path(array.path): array.metadata for array in node.arrays.values()}
+        for name, own in node.groups.items():
+            group = {"zarr_format": 3, "node_type": "group", "attributes": own}
+            documents |= {node_path(f"{node.path}/{name}"): group} if name else {}
+        for problem in problems:
+            if problem.path in documents and "chunk keys" not in problem.message:
+                write = partial(self._nodes.set, problem.path, dump(documents[problem.path]))
+                self._do(node.path, "rewrite", f"write {problem.path} from the consolidated metadata", write)
+            elif problem.kind == "array metadata":
+                self._note(node.path, "none", f"{problem.path} {problem.message}; write the value again")
+
+    def _previous(self, key: str) -> Node | None:
+        """Return the generation before of a value, if its metadata is there and all its chunks can be decoded."""
+        data = self._nodes.get(previous_path(key))
+        node = self._engine.node(key)
+        if data is None or node is None:
+            return None
+        try:
+            previous = Node.parse(key, data)
+        except CorruptChunkError:
+            return None
+        is_before = previous.id == node.id and previous.generation == node.generation - 1
+        if not is_before or "zdb_lost" in previous.attributes:
+            return None
+        return previous if Verification.is_whole(self._engine, previous) else None
+
+    def _restore(self, node: Node) -> bool:
+        previous = self._previous(node.path)
+        if previous is None:
+            return False
+        created = previous.attributes.get("zdb_created", "an unknown time")
+        message = f"bring back generation {previous.generation} of {created}; generation {node.generation} is damaged"
+        # Three generations later, the chunks have the same keys; no reader takes it for one that it had opened.
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        own = {**previous.attributes, "zdb_generation": node.generation + 2, "zdb_restored": now}
+        if not self._dry_run:
+            for array in previous.arrays.values():
+                self._nodes.set(node_path(array.path), dump(array.metadata))
+        self._replace(node, Node(node.path, {**previous.document, "attributes": own}), "restore", message)
+        return True
+
+    def _mark(self, node: Node, problems: list[Problem]) -> None:
+        lost = _describe_loss(node, problems)
+        if lost and node.attributes.get("zdb_lost") != lost:
+            self._edit(node, {**node.attributes, "zdb_lost": lost}, "mark", f"mark that it is damaged: {lost}")
+        elif lost:
+            self._note(node.path, "none", f"is marked already: {lost}; write the value again")
+
+    def _edit(self, node: Node, attributes: dict[str, Any], action: str, message: str) -> Node:
+        return self._replace(node, Node(node.path, {**node.document, "attributes": attributes}), action, message)
+
+    def _replace(self, node: Node, changed: Node, action: str, message: str) -> Node:
+        """Write a node, unless another writer did meanwhile; return it as it is then."""
+        self._note(node.path, action, message)
+        now = self._engine.node(node.path)
+        if self._dry_run or now is None or now.document != node.document:
+            return node
+        self._set_node(node.path, changed.document)
+        return changed
+
+    # What is done
+
+    def _do(self, key: str, action: str, message: str, function: Callable[[], object]) -> None:
+        self._note(key, action, message)
+        if not self._dry_run:
+            function()
+
+    def _note(self, key: str, action: str, message: str) -> None:
+        self.report.repairs.append(Repair(key, action, message))
+
+
+def _new_database() -> dict[str, Any]:
+    own = {"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()}
+    return {"zarr_format": 3, "node_type": "group", "attributes": own}
+
+
+def _describe_loss(node: Node, problems: list[Problem]) -> str:
+    """Say which chunks of which arrays are lost."""
+    if node.kind != VALUE:
+        return ""
+    parts = []
+    for name, array in node.arrays.items():
+        lost = sorted({p.path for p in problems if p.kind in LOSSES and p.path.startswith(f"{array.path}/")})
+        if lost:
+            named = ", ".join(path[len(array.path) + 1 :] for path in lost[:NAMED])
+            more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+            number = f"{len(lost)} of {math.prod(array.grid)}"
+            parts.append(f"array {name!r} lacks {number} chunks or shards ({named}{more})")
+    if any(problem.kind == "checksum" for problem in problems):
+        parts.append("the file does not match its SHA-256")
+    return "; ".join(parts)
