@@ -12,6 +12,7 @@ TARGET = Path(__file__).with_name("api.md")
 # Section title, module, names; "*" stands for all of ``__all__``.
 SECTIONS = (
     ("Opening", "zdb", ["open", "adopt"]),
+    ("Files", "zdb", ["export_files", "import_files"]),
     ("Database", "zdb", ["Database"]),
     ("Values", "zdb", ["Ragged", "StoredFile"]),
     ("What is known of a value", "zdb", ["Info", "Provenance"]),

@@ -19,6 +19,7 @@ HEAVY = {"dask", "fsspec", "numpy", "pandas", "pyarrow", "s3fs", "xarray", "zarr
 # a folder lies where its name does, and what is on one floor may not import each other in circles.
 FLOORS = [
     {"cli"},
+    {"exchange"},
     {"opening"},
     {"database"},
     {"display", "compute", "parallel", "maintenance", "transfer", "find", "shared", "catalogs"},

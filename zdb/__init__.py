@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from zdb import config
     from zdb.catalogs import Catalog, catalog
     from zdb.database import Database
+    from zdb.exchange.folders import export_files
+    from zdb.exchange.importing import import_files
     from zdb.formats.files import StoredFile
     from zdb.formats.folders import key_names
     from zdb.formats.ragged import Ragged
@@ -43,6 +45,8 @@ __all__ = [
     "catalog",
     "config",
     "errors",
+    "export_files",
+    "import_files",
     "key_names",
     "open",
     "register",
@@ -63,6 +67,8 @@ _LAZY = {
     "TransferReport": "zdb.transfer.report",
     "VerifyReport": "zdb.maintenance.report",
     "adopt": "zdb.opening",
+    "export_files": "zdb.exchange.folders",
+    "import_files": "zdb.exchange.importing",
     "catalog": "zdb.catalogs",
     "config": "zdb.config",
     "key_names": "zdb.formats.folders",

@@ -250,6 +250,24 @@ class Provenance:
         created = created.replace(tzinfo=UTC) if created.tzinfo is None else created.astimezone(UTC)
         return cls(created=created, format=format, is_post_hoc=True)
 
+    @classmethod
+    def from_dict(cls, made: Mapping[str, Any]) -> Provenance:
+        """Read what :meth:`to_dict` returned; what is missing but `created` is not known.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is something else.
+        """
+        known = {f.name: made[f.name] for f in fields(cls) if f.name in made}
+        known["created"] = datetime.fromisoformat(known["created"])
+        if known.get("imported") is not None:
+            known["imported"] = datetime.fromisoformat(known["imported"])
+        for name in ("inputs", "history"):
+            if known.get(name) is not None:
+                known[name] = tuple(known[name])
+        return cls(**known)
+
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as JSON values; `created` in ISO 8601."""
         made = {f.name: getattr(self, f.name) for f in fields(self)}

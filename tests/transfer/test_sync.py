@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from maintenance.samples import fill
+from transfer.comparing import assert_same
 
 import zdb
 from zdb.cli import main
@@ -32,22 +33,6 @@ if TYPE_CHECKING:
     from zdb import Database
 
 SPAWN = multiprocessing.get_context("spawn")
-
-
-def assert_same(db: Database, other: Database) -> None:
-    assert db.keys(recursive=True) == other.keys(recursive=True)
-    for key in db.keys(recursive=True):
-        xr.testing.assert_identical(plain(db, key), plain(other, key))
-        assert db.provenance(key) == other.provenance(key)
-    assert other.verify().ok
-
-
-def plain(db: Database, key: str) -> Any:
-    """What lies at a key as plain xarray reads it, without what tells one copy from another."""
-    opened = db.dataset(key).load()
-    for name in ("zdb_id", "zdb_generation", "zdb_copy_of"):
-        opened.attrs.pop(name, None)
-    return opened
 
 
 @pytest.mark.parametrize("store", ["local", "memory", pytest.param("s3", marks=pytest.mark.s3)])

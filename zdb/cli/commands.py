@@ -91,6 +91,8 @@ POSITIONALS = {
     "root": "a folder, or a URL such as s3://bucket/results",
     "catalog": "a folder or URL with the records of databases",
     "id": "32 hexadecimal digits, as `zdb info` shows them",
+    "destination": "a folder, a file, or a .zip file",
+    "source": "a folder, a file, or a .zip file",
     "target": "where the database lies that is copied to",
     "newkey": "the key in the target, if it shall be another one",
     "folder": "folder with the results of simulations",

@@ -1,4 +1,4 @@
-"""Commands that bring files in and out: get, put."""
+"""Commands that bring files in and out: get, put, export."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["add_commands"]
 
 GET_KINDS = ("npy", "csv", "parquet", "nc", "json")
+INCOMPLETE = 6
 PUT_KINDS = (*GET_KINDS, "file")
 
 
@@ -30,10 +31,14 @@ def add_commands(commands: Commands) -> None:
     put.add_argument("--format", metavar="NAME", help="format of zdb, instead of the one for the type of the value")
     put.add_argument("--attrs", type=json_object, metavar="JSON", help="remarks to keep with the value")
     put.add_argument("--no-overwrite", action="store_true", help="fail if there is a value at the key")
+    summary = "Write a database, or what is at a key, to files that other programs read."
+    out = commands.add("export", summary, _export, "url", "destination", "[key]")
+    out.add_argument("--force", "-f", action="store_true", help="replace files that exist")
+    out.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
 
 
 def _get(options: argparse.Namespace) -> Result | None:
-    from zdb.cli.export import Part, export
+    from zdb.exchange.exporting import Part, export
 
     db = open_database(options, "r")
     part = Part(options.columns, options.rows)
@@ -44,7 +49,7 @@ def _get(options: argparse.Namespace) -> Result | None:
 
 
 def _put(options: argparse.Namespace) -> Result:
-    from zdb.cli.load import load
+    from zdb.exchange.loading import load
 
     kind = "file" if options.format == "file" else options.kind
     with load(options.file, kind) as value:
@@ -57,3 +62,13 @@ def _put(options: argparse.Namespace) -> Result:
             attrs=options.attrs,
         )
     return Result("", db.info(options.key).to_dict())
+
+
+def _export(options: argparse.Namespace) -> Result:
+    from zdb import export_files
+
+    db = open_database(options, "r")
+    show = not options.quiet
+    report = export_files(db, options.destination, options.key, overwrite=options.force, progress=show)
+    text = "" if options.quiet and report.ok else str(report)
+    return Result(text, report.to_dict(), 0 if report.ok else INCOMPLETE)

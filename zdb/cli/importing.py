@@ -1,4 +1,4 @@
-"""Commands that import results of simulations: import simrun."""
+"""Commands that import files and results of simulations: import files, import simrun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    kinds = commands.group("import", "Import results of simulations.", "what to import", "WHAT")
+    kinds = commands.group("import", "Import files, or results of simulations.", "what to import", "WHAT")
+    summary = "Read a folder, a file or a .zip file that zdb export wrote, or any other."
+    files = kinds.add("files", summary, _import_files, "source", "url", "[key]")
+    files.add_argument("--overwrite", action="store_true", help="replace values that are there")
+    files.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
     summary = "Import a folder of simulation results, see zdb.neuro.import_simrun."
     simrun = kinds.add("simrun", summary, _import_simrun, "folder", "url", "[key]")
     simrun.add_argument("--overwrite", action="store_true", help="replace the keys of an earlier import")
@@ -46,6 +50,17 @@ def _relocation(text: str) -> tuple[str, str]:
     if not (old and separator and new):
         raise argparse.ArgumentTypeError(f"{text!r} should be OLD=NEW")
     return old, new
+
+
+def _import_files(options: argparse.Namespace) -> Result:
+    from zdb import import_files
+
+    if not Path(options.source).exists():
+        raise FileNotFoundError(2, "there is no such file or folder", options.source)
+    db = open_database(options, "a")
+    show = not options.quiet
+    report = import_files(options.source, db, options.key, overwrite=options.overwrite, progress=show)
+    return Result("" if options.quiet else str(report), report.to_dict())
 
 
 def _import_simrun(options: argparse.Namespace) -> Result:

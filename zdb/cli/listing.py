@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zdb.errors import KeyConflictError
 
 if TYPE_CHECKING:
     from zdb import Database
+    from zdb.exchange.listing import Row
 
-__all__ = ["database_at", "list_keys", "long_listing", "names", "only_values"]
-
-Row = dict[str, Any]
+__all__ = ["database_at", "long_listing", "names", "only_values"]
 
 
 def database_at(db: Database, key: str | None) -> Database | None:
@@ -24,32 +22,6 @@ def database_at(db: Database, key: str | None) -> Database | None:
         return db.database(key)
     except KeyConflictError:
         return None
-
-
-def list_keys(db: Database, above: str | None = None, depth: int | None = None, lines: int = sys.maxsize) -> list[Row]:
-    """Return what is known of the keys in a database, from the top down.
-
-    Parameters
-    ----------
-    db : Database
-    above : str, optional
-        Key of the database itself, to be put in front.
-    depth : int, optional
-        How many levels to list.
-    lines : int
-        How many keys to list at most.
-
-    Returns
-    -------
-    list of dict
-        :meth:`zdb.Info.to_dict` with the whole key, and its `level` from 1 on.
-    """
-    rows = db.tree(depth, lines).to_dict()
-    path: list[str] = []
-    for row in rows:
-        path[row["level"] - 1 :] = [row["key"]]
-        row["key"] = "/".join([*([above] if above else []), *path])
-    return rows
 
 
 def only_values(rows: list[Row]) -> list[Row]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from zdb.cli.arguments import positive
 from zdb.cli.commands import Result, open_database
-from zdb.cli.listing import database_at, list_keys, long_listing, names, only_values
+from zdb.cli.listing import database_at, long_listing, names, only_values
+from zdb.exchange.listing import list_keys
 
 if TYPE_CHECKING:
     import argparse

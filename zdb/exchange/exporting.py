@@ -1,4 +1,4 @@
-"""Writing values of a database to files, in the file format that their suffix names; for the ``zdb`` command."""
+"""Writing values of a database to files, in the file format that their suffix names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zdb.cli.listing import list_keys
-from zdb.cli.load import KIND_OF_SUFFIX
 from zdb.errors import KeyExistsError, UnsupportedValueError
+from zdb.exchange.listing import list_keys
+from zdb.exchange.loading import KIND_OF_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zdb import Database
+    from zdb.database import Database
 
 __all__ = ["Part", "export"]
 
@@ -105,7 +105,7 @@ def _group_of(value: Any) -> str:
 
 
 def _write(key: str, value: Any, group: str, kind: str, path: Path) -> None:
-    from zdb.cli import writers
+    from zdb.exchange import writers
 
     try:
         writers.write(value, group, kind, path)

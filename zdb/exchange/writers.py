@@ -1,11 +1,11 @@
-"""How values are written as npy, csv, parquet, netCDF and JSON; for the ``zdb`` command."""
+"""How values are written as npy, csv, parquet, netCDF and JSON."""
 
 from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from zdb.cli.load import require_netcdf
+from zdb.exchange.loading import require_netcdf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +96,8 @@ def _to_netcdf(value: Any, path: Path) -> None:
     with warnings.catch_warnings():
         # The dtypes of zarr name the byte order of this machine, which netCDF4 takes for another than "native".
         warnings.filterwarnings("ignore", message="endian-ness of dtype and endian kwarg do not match")
+        # Text of which no length is known is read to find out that it is text.
+        warnings.filterwarnings("ignore", message=".*dask array with dtype=object")
         # Lazy variables are written by their chunks, not as a whole.
         value.chunk({}).to_netcdf(path, engine="netcdf4")
 

@@ -1,4 +1,4 @@
-"""Reading files as values, in the file format that their suffix names; for the ``zdb`` command."""
+"""Reading files as values, in the file format that their suffix names."""
 
 from __future__ import annotations
 

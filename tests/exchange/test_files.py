@@ -1,0 +1,178 @@
+"""A database goes to files that other programs read, and comes back."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import netCDF4
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from maintenance.samples import fill
+from transfer.comparing import assert_same
+
+import zdb
+from zdb.cli import main
+from zdb.errors import InvalidKeyError, KeyExistsError, KeyNotFoundError, UnsupportedValueError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from places import Place
+
+    from zdb import Database
+
+
+@pytest.fixture
+def filled(db: Database) -> Database:
+    fill(db)
+    db["spikes"] = zdb.Ragged(np.arange(5.0), np.array([2, 3]), {"cell": ["a", "b"]})
+    db["set"] = xr.Dataset({"v": ("t", [1.0, 2.0], {"unit": "mV"})}, coords={"t": [0, 1]})
+    db.set("parameters", {"dt": 0.025}, attrs={"note": "of the first run"})
+    return db
+
+
+def test_other_programs_read_the_files(filled: Database, tmp_path: Path) -> None:
+    report = zdb.export_files(filled, tmp_path / "out")
+    assert report.ok
+    assert sorted(report.copied) == sorted(filled.keys(recursive=True))
+    out = tmp_path / "out"
+    assert json.loads((out / "parameters.json").read_text()) == {"dt": 0.025}
+    np.testing.assert_array_equal(np.load(out / "run" / "traces.npy"), filled["run/traces"])
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "run" / "deep" / "frame.parquet"), filled["run/deep/frame"])
+    assert (out / "file").read_bytes() == b"content of a file"
+    assert pd.read_parquet(out / "spikes.parquet")["values"].map(list).tolist() == [[0.0, 1.0], [2.0, 3.0, 4.0]]
+    with netCDF4.Dataset(out / "set.nc") as file:
+        assert file["v"].unit == "mV"
+    beside = json.loads((out / "parameters.json.zdb.json").read_text())
+    assert beside["attrs"] == {"note": "of the first run"}
+    assert beside["provenance"]["user"] == filled.provenance("parameters").user
+
+
+def test_what_was_exported_comes_back(filled: Database, tmp_path: Path) -> None:
+    zdb.export_files(filled, tmp_path / "out")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    report = zdb.import_files(tmp_path / "out", copy)
+    assert sorted(report.copied) == sorted(filled.keys(recursive=True))
+    assert copy.keys(recursive=True) == filled.keys(recursive=True)
+    for key in filled.keys(recursive=True):
+        ours, theirs = filled.provenance(key).to_dict(), copy.provenance(key).to_dict()
+        assert {**ours, "duration": None} == {**theirs, "duration": None}
+        assert filled.info(key).format == copy.info(key).format
+        assert filled.info(key).attrs == copy.info(key).attrs
+    xr.testing.assert_identical(copy["set"].load(), filled["set"].load())
+    xr.testing.assert_identical(copy["forest"].load(), filled["forest"].load())
+    pd.testing.assert_frame_equal(copy["spikes"].to_frame(), filled["spikes"].to_frame())
+    np.testing.assert_array_equal(copy["run/sharded"], filled["run/sharded"])
+    assert copy["file"] == filled["file"] == b"content of a file"
+    assert copy.verify().ok
+    with pytest.raises(KeyExistsError):
+        zdb.import_files(tmp_path / "out", copy)
+    zdb.import_files(tmp_path / "out", copy, overwrite=True)
+    zdb.import_files(tmp_path / "out" / "run", copy, "again")
+    np.testing.assert_array_equal(copy["again/traces"], filled["run/traces"])
+
+
+def test_a_zip_file_is_a_database(place: Place, tmp_path: Path) -> None:
+    db = place.open()
+    fill(db)
+    db.set("pickle", {"a": 1}, format="pickle")
+    file = tmp_path / "packed.zip"
+    zdb.export_files(db, file)
+    packed = zdb.open(file, "r")
+    assert_same(db, packed)
+    assert not [name for name in zipfile.ZipFile(file).namelist() if "/c/9" in name or ".previous" in name]
+    np.testing.assert_array_equal(packed.dataset("spikes")["values"], np.arange(5.0))
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(file, copy)
+    assert_same(db, copy)
+    zdb.export_files(db, tmp_path / "run.zip", "run")
+    assert zdb.open(tmp_path / "run.zip", "r").keys(recursive=True) == db.database("run").keys(recursive=True)
+    with pytest.raises(KeyExistsError):
+        zdb.export_files(db, file)
+    zdb.export_files(db, file, overwrite=True)
+    with pytest.raises(UnsupportedValueError, match="a zip file holds a database"):
+        zdb.export_files(db, tmp_path / "a.zip", "spikes")
+
+
+def test_a_zip_file_of_files(db: Database, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "files.zip", "w") as file:
+        file.writestr("sub/rates.csv", "a,b\n1,2\n")
+        file.writestr("notes.txt", "text")
+    zdb.import_files(tmp_path / "files.zip", db, "here")
+    assert db["here/sub/rates"].to_dict("list") == {"a": [1], "b": [2]}
+    assert "here/notes.txt" in db
+
+
+def test_what_no_file_can_hold_is_named(db: Database, tmp_path: Path) -> None:
+    db["good"] = 1
+    db.set("x.npy", b"a file of this name", format="file")
+    db["x"] = np.arange(3)
+    db.set("cut", {"a": 1}, format="pickle")
+    report = zdb.export_files(db, tmp_path / "out")
+    assert not report.ok
+    assert "copy it by zdb cp" in report.failed["cut"]
+    assert "another value was written to x.npy" in report.failed["x.npy"]
+    assert (tmp_path / "out" / "good.json").exists()
+
+
+def test_one_value(filled: Database, tmp_path: Path) -> None:
+    zdb.export_files(filled, tmp_path / "t.npy", "run/traces")
+    zdb.export_files(filled, tmp_path / "t.nc", ("run", "traces"))
+    with pytest.raises(KeyExistsError):
+        zdb.export_files(filled, tmp_path / "t.npy", "run/traces")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(tmp_path / "t.npy", copy)
+    zdb.import_files(tmp_path / "t.nc", copy, "other/place")
+    for key in ("traces", "other/place"):
+        np.testing.assert_array_equal(copy[key], filled["run/traces"])
+    with pytest.raises(KeyNotFoundError):
+        zdb.export_files(filled, tmp_path / "no", "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_nothing_is_written_before_all_names_are_checked(db: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.json").write_text("1")
+    (folder / "b c.json").write_text("1")
+    with pytest.raises(InvalidKeyError, match=r"b c\.json"):
+        zdb.import_files(folder, db)
+    (folder / "b c.json").unlink()
+    (folder / "a.csv").write_text("x\n1\n")
+    with pytest.raises(KeyExistsError, match=r"a\.csv and .*a\.json"):
+        zdb.import_files(folder, db)
+    (folder / "a.csv").unlink()
+    (folder / "a.json.zdb.json").write_text("{}")
+    with pytest.raises(UnsupportedValueError, match=r"a\.json\.zdb\.json"):
+        zdb.import_files(folder, db)
+    assert list(db) == []
+
+
+def test_an_export_that_fails_leaves_no_folder(db: Database, tmp_path: Path) -> None:
+    db["a"] = 1
+    db.set("b", np.arange(4), chunks=(2,))
+    db._engine.nodes.delete(["b/data/c/1"])
+    with pytest.raises(zdb.errors.MissingChunkError):
+        zdb.export_files(db, tmp_path / "out")
+    with pytest.raises(zdb.errors.MissingChunkError):
+        zdb.export_files(db, tmp_path / "out.zip")
+    assert {path.name for path in tmp_path.iterdir()} == {"results.zdb"}
+
+
+def test_the_commands(filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    assert main(["export", filled.url, out, "run", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["export", filled.url, out]) == 5
+    assert main(["export", filled.url, out, "run", "--force", "--json"]) == 0
+    capsys.readouterr()
+    target = str(tmp_path / "copy.zdb")
+    assert main(["import", "files", out, target, "again"]) == 0
+    assert "3 copied" in capsys.readouterr().out
+    assert zdb.open(target, "r").keys(recursive=True) == ["again/deep/frame", "again/sharded", "again/traces"]
+    assert main(["import", "files", out, target, "again"]) == 5
+    assert main(["import", "files", str(tmp_path / "no"), target]) == 1

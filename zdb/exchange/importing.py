@@ -1,0 +1,183 @@
+"""Files as values of a database."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tqdm import tqdm
+
+from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError
+from zdb.exchange.loading import KIND_OF_SUFFIX, load
+from zdb.exchange.sidecars import SUFFIX, Sidecar, read_sidecar
+from zdb.keys import normalize
+from zdb.opening import open as open_database
+from zdb.transfer.report import TransferReport
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from zdb.database import Database
+    from zdb.formats.ragged import Ragged
+    from zdb.keys import Key
+
+__all__ = ["import_files"]
+
+
+class _Source(NamedTuple):
+    """A file to import, its kind, where it goes, and what lies beside it."""
+
+    file: Path
+    kind: str
+    key: str
+    known: Sidecar | None
+
+
+def import_files(
+    source: str | os.PathLike[str],
+    db: Database,
+    key: Key | None = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> TransferReport:
+    """Read files that :func:`export_files` wrote, or any folder, into a database.
+
+    Parameters
+    ----------
+    source : path-like
+        A folder: files ``.npy``, ``.nc``, ``.parquet``, ``.csv`` and ``.json`` become values under their names without
+        suffix, other files are kept as they are, and folders become sub-databases. Hidden files are left out. Or one
+        such file. Or a ``.zip`` file of a database or of such a folder.
+    db : Database
+    key : str or tuple of str, optional
+        The sub-database that they go to, which is made if it is missing; for a single file its key.
+    overwrite : bool
+        Replace values that are there.
+    progress : bool
+        Show a bar on a terminal.
+
+    Returns
+    -------
+    TransferReport
+
+    Raises
+    ------
+    InvalidKeyError
+        A name of a file cannot be a key. Nothing was written.
+    KeyExistsError
+        Two files would have one key, or a key is taken and `overwrite` is false. Nothing was written.
+    UnsupportedValueError
+        A file cannot be read. Those before it have been written.
+    """
+    place = Path(source)
+    with ExitStack() as stack:
+        if place.suffix.lower() == ".zip" and place.is_file():
+            packed = _open_zip(place)
+            if packed is not None:
+                return packed.copy_to(_inside(db, key), overwrite=overwrite, progress=progress)
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            with zipfile.ZipFile(source) as file:
+                file.extractall(place)
+        if place.is_dir():
+            found = list(_find(place))
+            target = _inside(db, key) if found else db
+        else:
+            one = _describe(place, place.parent)
+            found, target = [one if key is None else one._replace(key=normalize(key))], db
+        _check_keys(target, found, overwrite=overwrite)
+        report = TransferReport(str(source), db.url)
+        for one in tqdm(found, desc="import", disable=None if progress else True):
+            _import(target, one, overwrite=overwrite)
+            report.copied.append(one.key)
+            report.objects += 1
+            report.nbytes += one.file.stat().st_size
+    return report
+
+
+def _open_zip(file: Path) -> Database | None:
+    try:
+        return open_database(file, "r")
+    except NotADatabaseError:
+        return None
+
+
+def _inside(db: Database, key: Key | None) -> Database:
+    return db if key is None else db.database(key, create=True)
+
+
+def _find(folder: Path) -> Iterator[_Source]:
+    for file in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if file.is_file() and not is_hidden and not file.name.endswith(SUFFIX):
+            yield _describe(file, folder)
+
+
+def _describe(file: Path, folder: Path) -> _Source:
+    known = read_sidecar(file)
+    is_kept = known is not None and known.format == "file"
+    kind = "file" if is_kept else KIND_OF_SUFFIX.get(file.suffix.lower(), "file")
+    name = known.key if known is not None else file.name if kind == "file" else file.stem
+    try:
+        key = normalize((file.relative_to(folder).parent / name).as_posix())
+    except InvalidKeyError as error:
+        raise InvalidKeyError(f"{file}: {error}; rename the file") from error
+    return _Source(file, kind, key, known)
+
+
+def _check_keys(db: Database, found: list[_Source], *, overwrite: bool) -> None:
+    files: dict[str, Path] = {}
+    for one in found:
+        other = files.setdefault(one.key, one.file)
+        if other != one.file:
+            raise KeyExistsError(f"{other} and {one.file} would both be at the key {one.key}; move one of them away")
+        if not overwrite and one.key in db:
+            raise KeyExistsError(f"{one.key}: exists, and overwrite=False was given")
+
+
+def _import(db: Database, one: _Source, *, overwrite: bool) -> None:
+    known = one.known
+    with load(str(one.file), one.kind) as loaded:
+        value = loaded if known is None else _as_it_was(loaded, one.file, one.kind, known)
+        attrs = None if known is None else known.attrs or None
+        provenance = None if known is None else known.provenance
+        db.set(one.key, value, overwrite=overwrite, attrs=attrs, provenance=provenance)
+
+
+def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:
+    """Make of what a file holds the kind of value that was exported."""
+    match known.format, kind:
+        case "file", _ if known.type.endswith("bytes"):
+            return file.read_bytes()
+        case "array", "nc":
+            return loaded["data"].data
+        case "ragged", "parquet":
+            return _ragged_of_parquet(file)
+        case "ragged", "nc":
+            return _ragged_of_dataset(loaded)
+    return loaded
+
+
+def _ragged_of_parquet(file: Path) -> Ragged:
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    from zdb.formats.ragged import Ragged
+
+    table = pyarrow.parquet.read_table(file)
+    rows = table["values"].combine_chunks()
+    sizes = pyarrow.compute.list_value_length(rows).to_numpy(zero_copy_only=False)
+    columns = table.drop_columns(["values"])
+    values = rows.flatten().to_numpy(zero_copy_only=False)
+    return Ragged(values, sizes, columns.to_pandas() if columns.num_columns else None)
+
+
+def _ragged_of_dataset(dataset: Any) -> Ragged:
+    from zdb.formats.ragged import Ragged
+
+    columns = {name: dataset[name].values for name in dataset.data_vars if name not in ("values", "row_size")}
+    return Ragged(dataset["values"].values, dataset["row_size"].values, columns or None)
