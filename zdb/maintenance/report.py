@@ -53,7 +53,8 @@ class VerifyReport:
     problems : list of Problem
         What is wrong, by key.
     unfinished : list of str
-        Prefixes without a node: keys that are being written, or whose writer died. They are no damage.
+        Prefixes without a node, which are being written or whose writer died, and values that were replaced each time
+        that they were looked at. They are no damage.
     foreign : list of str
         Plain Zarr, which was not checked: it may leave chunks out.
     """

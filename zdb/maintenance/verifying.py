@@ -73,11 +73,11 @@ class Verification:
         """Verify, and return the report."""
         with self._bar() as bar:
             suspects = self._check(self._values(walk(self._engine, self._path)), bar)
-            for attempt in range(ATTEMPTS):
-                again = self._changed(suspects, keep_all=attempt == ATTEMPTS - 1)
-                if not again:
+            for _ in range(ATTEMPTS):
+                suspects = self._check(self._changed(suspects), bar)
+                if not suspects:
                     break
-                suspects = self._check(again, bar)
+            self.report.unfinished += [node.path for node in self._changed(suspects)]
         self._check_records()
         self.report.problems.sort()
         return self.report
@@ -268,13 +268,13 @@ class Verification:
             problems.append(Problem(key, "checksum", job.decoder.array.path, "does not match the SHA-256 of the file"))
         return job, problems
 
-    def _changed(self, suspects: list[Inspection], *, keep_all: bool) -> list[Node]:
+    def _changed(self, suspects: list[Inspection]) -> list[Node]:
         """Report the problems of values that are still as they were, and return the others as they are now."""
         changed = []
         for one in suspects:
             path = one.problems[0].key
             now = self._engine.node(path)
-            if now is not None and (keep_all or _is_same(now, one.node)):
+            if now is not None and _is_same(now, one.node):
                 self.report.problems += one.problems
             elif now is not None and now.kind == VALUE:
                 changed.append(now)
