@@ -36,7 +36,7 @@ def same(a: Any, b: Any) -> bool:
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray):
         return a.dtype == b.dtype and a.shape == b.shape and all(map(same, a.ravel().tolist(), b.ravel().tolist()))
-    if isinstance(a, float):
+    if isinstance(a, float | complex):
         return repr(a) == repr(b)
     if isinstance(a, pd.DataFrame | pd.Series):
         return a.equals(b) and a.index.equals(b.index)
