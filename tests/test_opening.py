@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -398,3 +401,25 @@ def test_there_has_to_be_something_to_adopt(tmp_path):
     with pytest.raises(DatabaseNotFoundError):
         zdb.adopt(tmp_path / "folder")
     assert not (tmp_path / "nothing").exists()
+
+
+def test_of_many_that_create_a_database_at_once_one_gives_it_its_id(place) -> None:
+    ready = threading.Barrier(4)
+
+    def create(_: int) -> str:
+        ready.wait()
+        return place.open().info().id
+
+    with ThreadPoolExecutor(4) as pool:
+        ids = set(pool.map(create, range(4)))
+    assert ids == {place.open("r").info().id}
+
+
+def test_without_hard_links_a_database_is_created_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    db = zdb.open(tmp_path / "x.zdb")
+    db["a/b"] = 1
+    assert zdb.open(tmp_path / "x.zdb", "r")["a/b"] == 1

@@ -170,6 +170,9 @@ def _place_of(id: str, mode: str) -> str:
 def _create(engine: PlainEngine, mode: str) -> Node:
     nodes = engine.nodes
     if not nodes.is_empty():
+        made = _root(engine)
+        if made is not None and mode != "w-":
+            return made  # by another process, a moment ago
         raise NotADatabaseError(f"{nodes.url}: {_what_lies_there(nodes)}; choose an empty or new folder")
     if mode in ("r", "r+"):
         raise DatabaseNotFoundError(f"{nodes.url}: there is no database; mode='a' would create it")

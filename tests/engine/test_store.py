@@ -16,8 +16,9 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from zdb.engine.conditional import MemoryNodes
 from zdb.engine.nodes import system_error, translated
-from zdb.engine.store import LocalNodes, NodeStore, ZarrNodes, open_store
+from zdb.engine.store import LocalNodes, NodeStore, open_store
 from zdb.errors import (
     DatabaseNotFoundError,
     KeyNotFoundError,
@@ -209,7 +210,7 @@ def test_memory_cannot_be_reached_from_another_process(tmp_path):
 
 @pytest.mark.parametrize(
     ("url", "kind"),
-    [("x/y", LocalNodes), (Path("x"), LocalNodes), ("file:///x", LocalNodes), ("memory://x", ZarrNodes)],
+    [("x/y", LocalNodes), (Path("x"), LocalNodes), ("file:///x", LocalNodes), ("memory://x", MemoryNodes)],
 )
 def test_urls(url, kind):
     assert type(open_store(url)) is kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -79,6 +80,28 @@ class LocalNodes(NodeStore):
                     os.unlink(temporary)  # noqa: PTH108
                 raise
 
+    def create(self, path: str, data: bytes) -> bool:
+        self.require_writable()
+        target = self._at(path)
+        folder, name = os.path.split(target)
+        temporary = f"{folder}/.{name}.{_unique()}"
+        with translated(self.url, path):
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            try:
+                with open(temporary, "xb") as file:  # noqa: PTH123
+                    file.write(data)
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                    raise
+                return super().create(path, data)  # a file system without hard links
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)  # noqa: PTH108
+        return True
+
     def delete(self, paths: Iterable[str]) -> None:
         self.require_writable()
         for path in paths:
@@ -106,7 +129,8 @@ class LocalNodes(NodeStore):
         with translated(self.url, "", "read"):
             try:
                 with os.scandir(self.root) as entries:
-                    return not any(entries)
+                    # What a process that creates the database has just begun to write does not count.
+                    return all(entry.name.startswith(".zarr.json.") for entry in entries)
             except FileNotFoundError:
                 return True
             except NotADirectoryError:

@@ -57,6 +57,16 @@ class NodeStore(ABC):
     def set(self, path: str, data: bytes) -> None:
         """Write or replace one object; readers see the old or the new one."""
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write an object if there is none, and tell whether it was written.
+
+        Stores that can do it make it one step; on others a second writer in the same moment wins.
+        """
+        if self.get(path) is not None:
+            return False
+        self.set(path, data)
+        return True
+
     @abstractmethod
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; those that do not exist are passed over."""

@@ -185,7 +185,8 @@ class PlainEngine:
         """Make a database at a path, where there is none, without looking at what lies above it."""
         if self.nodes.get(node_path(path)) is None:
             attributes = {"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()}
-            self._set_group(path, attributes)
+            document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+            self.nodes.create(node_path(path), dump(document))  # of several processes, one gives it its id
         self._databases.add(path)
 
     def _set_group(self, path: str, attributes: JSONDict) -> None:

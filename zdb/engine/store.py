@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zdb.engine.conditional import MemoryNodes, S3Nodes
 from zdb.engine.local import LocalNodes
 from zdb.engine.nodes import NodeStore, translated
 from zdb.engine.remote import ZarrNodes
@@ -28,7 +29,7 @@ def _open_memory(url: str, *, read_only: bool = False) -> ZarrNodes:
     from zarr.storage import MemoryStore
 
     store = _memory.setdefault(url, MemoryStore())
-    return ZarrNodes(url, store, read_only=read_only, reopen=(_reopen_memory, (url, os.getpid(), read_only)))
+    return MemoryNodes(url, store, read_only=read_only, reopen=(_reopen_memory, (url, os.getpid(), read_only)))
 
 
 def _reopen_memory(url: str, process: int, read_only: bool) -> ZarrNodes:
@@ -58,7 +59,9 @@ def _open_fsspec(url: str, storage_options: Mapping[str, Any] | None, read_only:
     with translated(redact_url(url), "", "read"):
         store: FsspecStore = FsspecStore.from_url(url, storage_options=options)
     reopen = (_open_fsspec, (url, storage_options, read_only))
-    return ZarrNodes(redact_url(url), store, read_only=read_only, reopen=reopen)
+    protocol = store.fs.protocol
+    kind = S3Nodes if "s3" in ((protocol,) if isinstance(protocol, str) else protocol) else ZarrNodes
+    return kind(redact_url(url), store, read_only=read_only, reopen=reopen)
 
 
 def open_store(
