@@ -20,7 +20,6 @@ from unittest import mock
 import pytest
 
 import zdb
-import zdb.neuro  # it registers a format, now and not while examples run
 from zdb.cli import main
 from zdb.cli.main import build_parser
 from zdb.formats import registry

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,3 +124,9 @@ def test_nothing_is_copied(linked: zdb.Database, copied: zdb.Database) -> None:
         stored = linked.dataset(key)
         assert stored.nbytes - stored["time"].nbytes < 500, key
         assert copied.info(key).nbytes > 3000, key
+
+
+def test_a_process_that_knows_only_zdb_reads_links(linked: zdb.Database) -> None:
+    code = f"import zdb; print(zdb.open({linked.url!r}, 'r')['voltage_traces']['voltage'].shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(linked["voltage_traces"]["voltage"].shape)

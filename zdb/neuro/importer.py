@@ -92,7 +92,7 @@ def import_simrun(
         Copy voltage traces and activity into the database, or keep them in the raw files: then the
         database holds where these are, with size and SHA-256, and reads them when the key is read.
         All files are read and checked at the import all the same. ``db.materialize(key)`` turns a
-        link into data. Reading links needs ``import zdb.neuro``.
+        link into data.
     on_error : {"error", "report"}
         What to do about a file that is truncated, malformed or does not fit the others: raise, or
         leave its trials out and go on. A bad synapse or cell file costs its trial; a bad voltage

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["LinkFormat", "read_link"]
 
 
-@zdb.register
 class LinkFormat(zdb.Format):
-    """Raw files by path, size and SHA-256, read when the value is; ``import zdb.neuro`` makes it known."""
+    """Raw files by path, size and SHA-256, read when the value is."""
 
     name = "simrun-link"
     types = ("zdb.SimrunLink",)
