@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -281,11 +282,13 @@ def test_what_an_interrupted_copy_brought_is_not_copied_again(
     target = zdb.open(tmp_path / "copy.zdb")
     nodes = target._engine.nodes
     written = nodes.set
+    one_at_a_time = threading.Lock()
 
     def fail_at_the_fiftieth(path: str, data: bytes) -> None:
-        if len(nodes.list_objects("a")) > 50:
-            raise zdb.errors.StorageError("no connection")
-        written(path, data)
+        with one_at_a_time:
+            if len(nodes.list_objects("a")) > 50:
+                raise zdb.errors.StorageError("no connection")
+            written(path, data)
 
     monkeypatch.setattr(nodes, "set", fail_at_the_fiftieth)
     with pytest.raises(zdb.errors.StorageError, match="no connection"):
