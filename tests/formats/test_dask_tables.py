@@ -208,18 +208,18 @@ def test_many_categories_need_wider_codes() -> None:
     assert back["a"].cat.codes.dtype == np.int16
 
 
-def test_each_partition_is_computed_once_and_each_payload_read_once() -> None:
+def test_each_partition_is_computed_once_and_each_byte_of_a_payload_read_once() -> None:
     computed: Counter[int] = Counter()
-    loaded: Counter[int] = Counter()
+    loaded: Counter[tuple[int, int]] = Counter()
     kept: dict[int, bytes] = {}
 
     def make(number: int) -> pd.DataFrame:
         computed[number] += 1
         return pd.DataFrame({"a": [number, number], "name": [f"cell {number}", None], "c": pd.Categorical(["x", "y"])})
 
-    def load(number: int) -> bytes:
-        loaded[number] += 1
-        return kept[number]
+    def load(number: int, start: int, length: int) -> bytes:
+        loaded.update((number, at) for at in range(start, start + length))
+        return kept[number][start : start + length]
 
     meta = make(0)[:0]
     frame = dd.from_map(make, range(4), meta=meta)
@@ -233,10 +233,10 @@ def test_each_partition_is_computed_once_and_each_payload_read_once() -> None:
     dataset = table.finish(infos, load)
     assert not loaded
     assert dataset.sizes["row"] == 8
-    assert dataset["a"].chunks == ((2, 2, 2, 2),)
-    assert dataset["name.offsets"].chunks == ((3, 2, 2, 2),)
+    assert dataset["a"].chunks == ((8,),)
+    assert dataset["name.offsets"].chunks == ((9,),)
     node = dataset.compute()
-    assert loaded == dict.fromkeys(range(4), 1)
+    assert loaded == {(number, at): 1 for number, payload in kept.items() for at in range(len(payload))}
     assert computed == dict.fromkeys(range(4), 1)
     assert_frame_equal(TABLE.decode(node).compute(), frame.compute())
 

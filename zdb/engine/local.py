@@ -52,6 +52,15 @@ class LocalNodes(NodeStore):
             with translated(self.url, path, "read"):
                 raise error
 
+    def get_range(self, path: str, start: int, length: int) -> bytes | None:
+        with translated(self.url, path, "read"):
+            try:
+                with open(self._at(path), "rb", buffering=0) as file:  # noqa: PTH123
+                    file.seek(start)
+                    return file.read(length)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
     def get_many(self, paths: list[str]) -> list[bytes | None]:
         return [self.get(path) for path in paths]
 

@@ -49,6 +49,11 @@ class NodeStore(ABC):
     def get(self, path: str) -> bytes | None:
         """Return the object, or None if there is none."""
 
+    def get_range(self, path: str, start: int, length: int) -> bytes | None:
+        """Return a part of the object, or None if there is none."""
+        data = self.get(path)
+        return None if data is None else data[start : start + length]
+
     @abstractmethod
     def get_many(self, paths: list[str]) -> list[bytes | None]:
         """Return several objects, read concurrently where that helps."""

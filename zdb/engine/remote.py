@@ -57,6 +57,14 @@ class ZarrNodes(NodeStore):
     def get(self, path: str) -> bytes | None:
         return self._run(path, self._get(path))
 
+    def get_range(self, path: str, start: int, length: int) -> bytes | None:
+        from zarr.abc.store import RangeByteRequest
+        from zarr.core.buffer import default_buffer_prototype
+
+        wanted = RangeByteRequest(start, start + length)
+        found = self._run(path, self.store.get(path, default_buffer_prototype(), wanted))
+        return None if found is None else found.to_bytes()
+
     def get_many(self, paths: list[str]) -> list[bytes | None]:
         return self._run("", _bounded(self._get, paths))
 

@@ -41,8 +41,8 @@ class Spool:
         with self.gate:
             self.nodes.set(f"{self.path}/{number}", payload)
 
-    def read(self, number: int) -> bytes:
-        payload = self.nodes.get(f"{self.path}/{number}")
-        if payload is None:
+    def read(self, number: int, start: int, length: int) -> bytes:
+        payload = self.nodes.get_range(f"{self.path}/{number}", start, length)
+        if payload is None or len(payload) != length:
             raise StorageError(f"{self.nodes.url}: part {number} of the value being written is gone")
         return payload

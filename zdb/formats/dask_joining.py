@@ -1,9 +1,11 @@
-"""The partitions of a dask frame joined: one recipe, and dask arrays of one chunk for each partition."""
+"""The partitions of a dask frame joined: one recipe, and dask arrays that read them from the spool."""
 
 from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -18,9 +20,7 @@ from zdb.formats.dask_parts import columns_of
 from zdb.formats.frames import ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from dask.delayed import Delayed
+    from collections.abc import Sequence
 
     from zdb.formats.columns import Recipe, Variables
     from zdb.formats.dask_parts import PartInfo, Shape
@@ -29,6 +29,10 @@ __all__ = ["join_categories", "join_recipes", "join_variables"]
 
 Array = np.ndarray[Any, Any]
 Categories = dict[str, pd.CategoricalDtype]
+Load = Callable[[int, int, int], bytes]  # number of the partition, start and length in its payload
+
+# About as much as one object of the store holds, see zdb.engine.layout.
+BLOCK_BYTES = 64 << 20
 
 
 def join_categories(infos: Sequence[PartInfo]) -> Categories:
@@ -109,83 +113,126 @@ def _fixed(recipe: Recipe) -> Recipe:
     return {key: value for key, value in recipe.items() if key not in ("rows", "bytes")}
 
 
-def join_variables(infos: Sequence[PartInfo], unions: Categories, load: Callable[[int], bytes]) -> Variables:
-    """All variables that were spooled, as dask arrays that read the payloads."""
-    payloads = [delayed(_load, pure=False)(load, number) for number in range(len(infos))]
+def join_variables(infos: Sequence[PartInfo], unions: Categories, load: Load) -> Variables:
+    """All variables that were spooled, as dask arrays whose chunks are read from the payloads.
+
+    A chunk is made of whole partitions, as many as fit into one stored object: so it is written as it is, and the
+    memory needed does not grow with the number of partitions or columns.
+    """
     shapes = {name: shape for info in infos for name, shape in info.shapes.items()}
     joined: Variables = {}
     for name, shape in shapes.items():
         if shape.holds_offsets:
-            chunks = _offset_chunks(name, infos, payloads)
+            pieces = _offset_pieces(name, infos)
         elif name in unions:
-            chunks = _code_chunks(name, unions[name], infos, payloads)
+            pieces = _code_pieces(name, unions[name], infos)
         else:
-            chunks = [
-                _chunk(delayed(_pick, pure=False)(payload, name), info.shapes[name].length, shape.dtype)
-                if name in info.shapes
-                else _absent(info, shape)
-                for payload, info in zip(payloads, infos, strict=True)
-            ]
-        chunks = [chunk for chunk in chunks if chunk.size] or chunks[:1]
+            pieces = [_piece(number, name, info, shape) for number, info in enumerate(infos)]
+        pieces = [piece for piece in pieces if piece.length] or pieces[:1]
+        chunks = [
+            da.from_delayed(delayed(_read, pure=False)(load, some), (_length(some),), dtype=some[0].dtype)  # type: ignore[no-untyped-call]
+            for some in _grouped(pieces)
+        ]
         same = all(info.shapes[name].attrs == shape.attrs for info in infos if name in info.shapes)
         data = da.concatenate(chunks)  # type: ignore[no-untyped-call]
         joined[name] = xr.Variable((shape.dim,), data, shape.attrs if same else {})
     return joined
 
 
-def _chunk(values: Delayed, length: int, dtype: np.dtype[Any]) -> da.Array:
-    chunk: da.Array = da.from_delayed(values, (length,), dtype=dtype)  # type: ignore[no-untyped-call]
-    return chunk
+@dataclass(frozen=True)
+class Piece:
+    """What one partition adds to a variable: the end of an array in its payload, or of one that is made here.
+
+    Attributes
+    ----------
+    number : int
+        Of the partition.
+    place : tuple of int, or None
+        Start and length in the payload.
+    length, dtype
+        Of the piece.
+    made : tuple of int or None
+        Start, stop and step of the numbers that stand in for an array that the partition did not need.
+    added : int
+        Is added to all.
+    codes : numpy.ndarray or None
+        What the numbers in the payload stand for.
+    """
+
+    number: int
+    place: tuple[int, int] | None
+    length: int
+    dtype: np.dtype[Any]
+    made: tuple[int, int, int] | None = None
+    added: int = 0
+    codes: Array | None = None
+
+    def read(self, load: Load) -> Array:
+        if self.place is None:
+            return np.zeros(self.length, self.dtype) if self.made is None else np.arange(*self.made, dtype=self.dtype)
+        values: Array = pickle.loads(load(self.number, *self.place))
+        values = values[values.size - self.length :]
+        if self.codes is not None:
+            return self.codes[values]
+        return values + np.int64(self.added) if self.added else values
 
 
-def _absent(info: PartInfo, shape: Shape) -> da.Array:
-    """A variable that a partition did not need: a mask where nothing is missing, or the labels of a RangeIndex."""
+def _piece(number: int, name: str, info: PartInfo, shape: Shape) -> Piece:
+    if name in info.shapes:
+        own = info.shapes[name]
+        return Piece(number, own.place, own.length, shape.dtype)
+    # The partition did not need it: a mask where nothing is missing, or the labels of a RangeIndex.
     labels = info.recipe["index"].get("range")
-    if shape.is_coord and labels is not None:
-        values = np.arange(*labels, dtype=shape.dtype)
-    else:
-        values = np.zeros(info.rows, dtype=shape.dtype)
-    chunk: da.Array = da.from_array(values)  # type: ignore[no-untyped-call]
-    return chunk
+    return Piece(number, None, info.rows, shape.dtype, made=tuple(labels) if shape.is_coord and labels else None)
 
 
-def _offset_chunks(name: str, infos: Sequence[PartInfo], payloads: list[Delayed]) -> list[da.Array]:
+def _offset_pieces(name: str, infos: Sequence[PartInfo]) -> list[Piece]:
     bytes_name = name.removesuffix(".offsets") + ".bytes"
     starts = np.cumsum([0, *(info.shapes[bytes_name].length for info in infos)]).tolist()
     dtype = np.dtype(np.int32 if starts[-1] <= np.iinfo(np.int32).max else np.int64)
-    chunks = []
-    for number, (payload, info, start) in enumerate(zip(payloads, infos, starts[:-1], strict=True)):
-        # All partitions but the first leave out their zero, which is the end of the one before.
-        length = info.rows + (number == 0)
-        chunks.append(_chunk(delayed(_pick_offsets, pure=False)(payload, name, length, start, dtype), length, dtype))
-    return chunks
+    # All partitions but the first leave out their zero, which is the end of the one before.
+    return [
+        Piece(number, info.shapes[name].place, info.rows + (number == 0), dtype, added=start)
+        for number, (info, start) in enumerate(zip(infos, starts[:-1], strict=True))
+    ]
 
 
-def _code_chunks(
-    name: str, union: pd.CategoricalDtype, infos: Sequence[PartInfo], payloads: list[Delayed]
-) -> list[da.Array]:
+def _code_pieces(name: str, union: pd.CategoricalDtype, infos: Sequence[PartInfo]) -> list[Piece]:
     dtype = pd.Categorical.from_codes([], dtype=union).codes.dtype
-    chunks = []
-    for payload, info in zip(payloads, infos, strict=True):
+    pieces = []
+    for number, info in enumerate(infos):
         positions = union.categories.get_indexer(info.categories[name].categories)
         codes = np.append(positions, -1).astype(dtype)  # code -1, a missing value, picks the last
-        chunks.append(_chunk(delayed(_pick_codes, pure=False)(payload, name, codes), info.rows, dtype))
-    return chunks
+        pieces.append(Piece(number, info.shapes[name].place, info.rows, dtype, codes=codes))
+    return pieces
 
 
-def _load(load: Callable[[int], bytes], number: int) -> dict[str, Array]:
-    arrays: dict[str, Array] = pickle.loads(load(number))
-    return arrays
+def _length(pieces: Sequence[Piece]) -> int:
+    return sum(piece.length for piece in pieces)
 
 
-def _pick(arrays: Mapping[str, Array], name: str) -> Array:
-    return arrays[name]
+def _grouped(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Neighbours together up to the size of a stored object."""
+    groups: list[list[Piece]] = []
+    room = 0
+    for piece in pieces:
+        size = piece.length * piece.dtype.itemsize
+        if not groups or size > room:
+            groups.append([])
+            room = BLOCK_BYTES
+        groups[-1].append(piece)
+        room -= size
+    return groups
 
 
-def _pick_offsets(arrays: Mapping[str, Array], name: str, length: int, start: int, dtype: np.dtype[Any]) -> Array:
-    values = arrays[name]
-    return np.asarray((values[values.size - length :] + np.int64(start)).astype(dtype))
-
-
-def _pick_codes(arrays: Mapping[str, Array], name: str, codes: Array) -> Array:
-    return codes[arrays[name]]
+def _read(load: Load, pieces: Sequence[Piece]) -> Array:
+    first = pieces[0].read(load).astype(pieces[0].dtype, copy=False)
+    if len(pieces) == 1:
+        return first
+    joined = np.empty(_length(pieces), pieces[0].dtype)
+    at = first.size
+    joined[:at] = first
+    for piece in pieces[1:]:
+        joined[at : at + piece.length] = piece.read(load)
+        at += piece.length
+    return joined

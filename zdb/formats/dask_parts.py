@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ class Shape:
     dtype: np.dtype[Any]
     attrs: dict[str, Any]
     is_coord: bool
+    place: tuple[int, int]  # start and length in the payload, in bytes
 
     @property
     def holds_offsets(self) -> bool:
@@ -80,7 +82,7 @@ def encode_part(part: Any, number: int, meta: Any) -> tuple[PartInfo, bytes]:
     -------
     info : PartInfo
     payload : bytes
-        The data of the variables, pickled; it is read back by this process or its workers only.
+        The data of the variables, pickled one after the other; it is read back by this process or its workers only.
 
     Raises
     ------
@@ -94,12 +96,14 @@ def encode_part(part: Any, number: int, meta: Any) -> tuple[PartInfo, bytes]:
         raise UnsupportedValueError(f"partition {number}: {error}") from error
     variables = {**parts.variables, **parts.coords}
     categories = {name: _take_categories(variables, recipe) for name, recipe in _categorical(parts.recipe).items()}
-    shapes = {
-        name: Shape(str(v.dims[0]), v.size, v.dtype, dict(v.attrs), name in parts.coords)
-        for name, v in variables.items()
-    }
-    payload = pickle.dumps({name: v.values for name, v in variables.items()}, protocol=5)
-    return PartInfo(len(part), parts.recipe, shapes, categories), payload
+    payload = io.BytesIO()
+    shapes = {}
+    for name, v in variables.items():
+        start = payload.tell()
+        pickle.dump(v.values, payload, protocol=5)
+        place = (start, payload.tell() - start)
+        shapes[name] = Shape(str(v.dims[0]), v.size, v.dtype, dict(v.attrs), name in parts.coords, place)
+    return PartInfo(len(part), parts.recipe, shapes, categories), payload.getvalue()
 
 
 def _encode(part: Any) -> Parts:

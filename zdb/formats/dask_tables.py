@@ -42,7 +42,7 @@ class PartitionedTable:
     --------
     >>> table = PartitionedTable(frame)
     >>> infos = dask.compute(*table.parts(spool))  # spool(index, payload) runs on the workers
-    >>> dataset = table.finish(infos, load)  # load(index) -> payload runs on the workers
+    >>> dataset = table.finish(infos, load)  # load(index, start, length) runs on the workers
     """
 
     def __init__(self, frame: dd.DataFrame | dd.Series | dd.Index) -> None:
@@ -68,7 +68,7 @@ class PartitionedTable:
         partitions = self.frame.to_delayed()  # type: ignore[no-untyped-call]
         return [encode(partition, number, meta) for number, partition in enumerate(partitions)]
 
-    def finish(self, infos: Sequence[PartInfo], load: Callable[[int], bytes]) -> xr.Dataset:
+    def finish(self, infos: Sequence[PartInfo], load: Callable[[int, int, int], bytes]) -> xr.Dataset:
         """Lay out the table as dask arrays that read the payloads.
 
         Parameters
@@ -76,7 +76,7 @@ class PartitionedTable:
         infos : sequence of PartInfo
             The results of `parts`, in order.
         load : callable
-            ``load(index)`` returns the payload that was spooled; picklable.
+            ``load(index, start, length)`` returns a part of the payload that was spooled; picklable.
 
         Raises
         ------
@@ -109,7 +109,7 @@ def encode_in_memory(frame: dd.DataFrame | dd.Series | dd.Index) -> xr.Dataset:
     table = PartitionedTable(frame)
     encoded = compute(*table.encoded())  # type: ignore[no-untyped-call]
     payloads = [payload for _, payload in encoded]
-    return table.finish([info for info, _ in encoded], payloads.__getitem__)
+    return table.finish([info for info, _ in encoded], lambda number, at, length: payloads[number][at : at + length])
 
 
 def _kind(meta: Any) -> str:

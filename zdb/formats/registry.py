@@ -72,8 +72,8 @@ class Partitioned(Protocol):
     def parts(self, spool: Callable[[int, bytes], None]) -> list[Any]:
         """Return a dask Delayed per part: it encodes it, keeps it by ``spool(number, payload)`` and returns sizes."""
 
-    def finish(self, infos: Sequence[Any], load: Callable[[int], bytes]) -> xr.Dataset:
-        """Return the Dataset made of the parts, which reads them lazily by ``load(number)``."""
+    def finish(self, infos: Sequence[Any], load: Callable[[int, int, int], bytes]) -> xr.Dataset:
+        """Return the Dataset made of the parts, which reads them lazily by ``load(number, start, length)``."""
 
 
 class Format(ABC):
