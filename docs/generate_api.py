@@ -17,6 +17,8 @@ SECTIONS = (
     ("Values", "zdb", ["Ragged", "StoredFile"]),
     ("What is known of a value", "zdb", ["Info", "Provenance"]),
     ("Catalog", "zdb", ["Catalog"]),
+    ("Locks", "zdb", ["lock", "Lock"]),
+    ("Who holds a lock", "zdb.locks.owner", ["Owner"]),
     ("Settings", "zdb.config", "*"),
     ("Reports", "zdb.maintenance.report", "*"),
     ("Reports of copies", "zdb.transfer.report", "*"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zdb.formats.ragged import Ragged
     from zdb.formats.registry import Format, Selection, register
     from zdb.info import Info
+    from zdb.locks.lock import Lock, lock
     from zdb.maintenance.report import GarbageReport, RepairReport, VerifyReport
     from zdb.opening import adopt, open  # noqa: A004
     from zdb.provenance import Provenance
@@ -32,6 +33,7 @@ __all__ = [
     "Format",
     "GarbageReport",
     "Info",
+    "Lock",
     "Provenance",
     "Ragged",
     "RepairReport",
@@ -48,6 +50,7 @@ __all__ = [
     "export_files",
     "import_files",
     "key_names",
+    "lock",
     "open",
     "register",
 ]
@@ -72,6 +75,8 @@ _LAZY = {
     "catalog": "zdb.catalogs",
     "config": "zdb.config",
     "key_names": "zdb.formats.folders",
+    "Lock": "zdb.locks.lock",
+    "lock": "zdb.locks.lock",
     "open": "zdb.opening",
     "register": "zdb.formats.registry",
 }

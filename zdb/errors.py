@@ -12,6 +12,10 @@ __all__ = [
     "KeyConflictError",
     "KeyExistsError",
     "KeyNotFoundError",
+    "LockLostError",
+    "LockTimeoutError",
+    "LockUnavailableError",
+    "LockUsageError",
     "MissingChunkError",
     "NotADatabaseError",
     "NotMigratedError",
@@ -107,6 +111,22 @@ class CorruptChunkError(ZdbError, OSError):
 
 class CatalogError(ZdbError, OSError):
     """The catalog cannot be read or written; the databases themselves are as they were."""
+
+
+class LockUnavailableError(ZdbError, ConnectionError):
+    """No backend keeps this lock: none answers, or the one that is used stopped to."""
+
+
+class LockTimeoutError(ZdbError, TimeoutError):
+    """Somebody else holds the lock, and it was not waited for any longer."""
+
+
+class LockLostError(ZdbError, RuntimeError):
+    """The lock was lost while it was held, so that another may have worked at the same time."""
+
+
+class LockUsageError(ZdbError, RuntimeError):
+    """The lock is not acquired, or is already, or the backend has none of this kind."""
 
 
 class StaleValueError(ZdbError, RuntimeError):

@@ -23,7 +23,7 @@ from zdb.errors import CatalogError, DatabaseNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CatalogWarning", "Record", "Records", "default_place"]
+__all__ = ["CatalogWarning", "Record", "Records", "default_place", "state_directory"]
 
 # A record that is younger is not written again when its database is opened.
 FRESH = timedelta(minutes=10)
@@ -91,11 +91,11 @@ def default_place() -> str | None:
     """Return where the catalog of this user lies, by the setting ``catalog``; None if there shall be none."""
     wanted = config.get("catalog")
     if wanted is None:
-        return str(_state_directory() / "zdb" / "catalog")
+        return str(state_directory() / "zdb" / "catalog")
     return str(wanted) if wanted else None
 
 
-def _state_directory() -> Path:
+def state_directory() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
