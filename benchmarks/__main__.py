@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -11,12 +13,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import zdb
 from benchmarks import arrays, memory, neuro_analysis, neuro_import, ragged, small_values, tables
 from benchmarks.harness import Settings
 from benchmarks.report import Result, render, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 TOPICS = {
     "arrays": arrays.run,
@@ -28,6 +31,7 @@ TOPICS = {
     "neuro_analysis": neuro_analysis.run,
 }
 QUICK_SCALE, QUICK_ROUNDS = 1 / 50, 3
+DURABILITY = "ZDB_DURABILITY"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -49,11 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results = [Result.from_json(json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
         output = given.output or PAGE
     else:
-        results = measure_topics(given)
+        with unsynced():
+            results = measure_topics(given)
         output = given.output or (None if given.quick or given.only else PAGE)
     if output is not None:
         output.write_text(render(results), encoding="utf-8")
         print(f"\nwritten to {output}")
+
+
+@contextlib.contextmanager
+def unsynced() -> Iterator[None]:
+    """Let zdb not wait for the disk, here and in other processes: the peers do not do it either."""
+    before = os.environ.get(DURABILITY)
+    os.environ[DURABILITY] = "none"
+    try:
+        with zdb.config.set({"durability": "none"}):
+            yield
+    finally:
+        del os.environ[DURABILITY]
+        if before is not None:
+            os.environ[DURABILITY] = before
 
 
 def measure_topics(given: argparse.Namespace) -> list[Result]:

@@ -86,7 +86,7 @@ def render(results: Sequence[Result]) -> str:
         f"- Medians of {_range([result.rounds for result in results])} rounds. In each round every contender does the "
         "operation once, in another order each time, so that what else goes on in the machine meets all alike.",
         "- Every write goes to a fresh folder, after the disk has finished what was written before; files are not synced "
-        "by any contender. Reads find the files in the page cache (warm), for all contenders.",
+        'by any contender (zdb: `durability="none"`) where a row does not say so. Reads find the files in the page cache (warm), for all contenders.',
         "- Before each time as much memory as the operation needs is used and given back, because its first use is slow in a "
         "virtual machine.",
         "- Results are compared with the data in the first round, outside of the time.",

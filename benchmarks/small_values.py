@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zarr
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 VALUES = 10_000
 # zarr-python is given this fraction of the values, and its times are multiplied accordingly.
 NAIVE_FRACTION = 0.1
+# The fraction that is set and waited for.
+SYNCED_FRACTION = 0.1
+SYNCED = "set, synced"
 
 Values = dict[str, dict[str, Any]]
 
@@ -52,8 +55,11 @@ class Contender:
 class Zdb(Contender):
     name = ZDB
 
+    def __init__(self, *, synced: bool = False) -> None:
+        self.durability: Literal["commit", "none"] = "commit" if synced else "none"
+
     def create(self, folder: Path) -> None:
-        self.database = zdb.open(folder / "results.zdb")
+        self.database = zdb.open(folder / "results.zdb", durability=self.durability)
 
     def set(self, key: str, value: Any) -> None:
         self.database[key] = value
@@ -68,10 +74,13 @@ class Zdb(Contender):
 class Sqlite(Contender):
     name = "sqlite"
 
+    def __init__(self, *, synced: bool = False) -> None:
+        self.synchronous = "FULL" if synced else "NORMAL"
+
     def create(self, folder: Path) -> None:
         self.connection = sqlite3.connect(folder / "values.sqlite", isolation_level=None)
         self.connection.execute("PRAGMA journal_mode=WAL")
-        self.connection.execute("PRAGMA synchronous=NORMAL")
+        self.connection.execute(f"PRAGMA synchronous={self.synchronous}")
         self.connection.execute("CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT)")
 
     def set(self, key: str, value: Any) -> None:
@@ -88,11 +97,25 @@ class Sqlite(Contender):
 class JsonFiles(Contender):
     name = "JSON files"
 
+    def __init__(self, *, synced: bool = False) -> None:
+        self.synced = synced
+
     def create(self, folder: Path) -> None:
         self.folder = folder
 
     def set(self, key: str, value: Any) -> None:
-        (self.folder / f"{key}.json").write_text(json.dumps(value))
+        if not self.synced:
+            (self.folder / f"{key}.json").write_text(json.dumps(value))
+            return
+        temporary = self.folder / f".{key}"
+        with temporary.open("w") as file:
+            file.write(json.dumps(value))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self.folder / f"{key}.json")
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
     def get(self, key: str) -> Any:
         return json.loads((self.folder / f"{key}.json").read_text())
@@ -147,9 +170,21 @@ def run(settings: Settings) -> Topic:
     def check_keys(name: str, found: list[str]) -> None:
         assert found == list(given[name]), name
 
+    synced: dict[str, Contender] = {kind.name: kind(synced=True) for kind in (Zdb, Sqlite, JsonFiles)}
+    few = dict(list(values.items())[: max(1, int(len(values) * SYNCED_FRACTION))])
+
+    def set_synced(name: str) -> None:
+        for key, value in few.items():
+            synced[name].set(key, value)
+
     naive = NaiveZarr.name
     seconds = {
         "set": measure({n: lambda n=n: set_all(n) for n in contenders}, settings.rounds, before=clean),
+        SYNCED: measure(
+            {n: lambda n=n: set_synced(n) for n in synced},
+            settings.rounds,
+            before=lambda name: synced[name].create(fresh_folder(settings.folder / f"{name} synced")),
+        ),
         "get": measure({n: lambda n=n: get_all(n) for n in contenders}, settings.rounds, check=check_values),
         "list": measure({n: c.keys for n, c in contenders.items()}, settings.rounds, check=check_keys),
     }
@@ -158,7 +193,11 @@ def run(settings: Settings) -> Topic:
         "get": [Goal("≥ 5 × zarr create_group", peer=naive, factor=1 / 5)],
     }
     rows = [
-        Row(f"{operation} {len(values)}", _scaled(found, values, given), goals.get(operation, ()))
+        Row(
+            f"{operation} {len(few if operation == SYNCED else values)}",
+            found if operation == SYNCED else _scaled(found, values, given),
+            goals.get(operation, ()),
+        )
         for operation, found in seconds.items()
     ]
     contenders[Sqlite.name].connection.close()
@@ -166,7 +205,9 @@ def run(settings: Settings) -> Topic:
         f"Small values: {len(values)} dicts",
         "Dicts of five entries, one key each, set and got one by one. zdb records provenance with each of them. sqlite "
         "commits each value (WAL, synchronous=NORMAL). zarr-python makes a group for each value by `create_group` and "
-        f"reads its attributes; it is given {len(given[naive])} values and its times are scaled.",
+        f"reads its attributes; it is given {len(given[naive])} values and its times are scaled. Synced means that each value "
+        'is on disk before the next one: zdb by durability="commit" (its default), sqlite by synchronous=FULL, JSON files by '
+        "fsync of a temporary file and of the folder.",
         rows,
     )
 

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -64,3 +65,21 @@ def shared_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 def db(tmp_path: Path) -> zdb.Database:
     """An empty database in a local folder."""
     return zdb.open(tmp_path / "results.zdb")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many rounds of each fault there were; see ``tests/faults``."""
+    rounds: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        rounds.update(dict(_faults(report.user_properties)))
+    if rounds:
+        terminalreporter.section("faults that nothing was lost by")
+        for fault in sorted(rounds):
+            terminalreporter.write_line(f"{rounds[fault]:6d} × {fault}")
+
+
+def _faults(properties: list[tuple[str, object]]) -> Iterator[tuple[str, int]]:
+    for name, value in properties:
+        if name == "fault":
+            fault, number = value  # type: ignore[misc]
+            yield fault, number

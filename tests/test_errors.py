@@ -12,6 +12,7 @@ BUILTINS = {
     "InvalidKeyError": ValueError,
     "KeyExistsError": FileExistsError,
     "InvalidQueryError": ValueError,
+    "InvalidSettingError": ValueError,
     "KeyConflictError": FileExistsError,
     "ReadOnlyError": PermissionError,
     "DatabaseNotFoundError": FileNotFoundError,

@@ -37,6 +37,10 @@ SETTINGS = {
         None,
         "where databases are registered: a folder or URL; by default a folder of the user; False for nowhere",
     ),
+    "durability": Setting(
+        "commit",
+        "'commit': a write to the local disk returns when it is there, and survives a loss of power; 'none': sooner",
+    ),
     "lock": Setting("file:", "URLs of the backends of zdb.lock in order of preference, separated by commas"),
 }
 

@@ -9,6 +9,7 @@ __all__ = [
     "FormatNotInstalledError",
     "InvalidKeyError",
     "InvalidQueryError",
+    "InvalidSettingError",
     "KeyConflictError",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -135,6 +136,10 @@ class StaleValueError(ZdbError, RuntimeError):
 
 class StorageError(ZdbError, OSError):
     """The store refused an operation: disk full, no connection, no permission."""
+
+
+class InvalidSettingError(ZdbError, ValueError):
+    """A setting has a value that it cannot have."""
 
 
 class UnknownSettingError(ZdbError, KeyError):

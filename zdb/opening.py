@@ -39,6 +39,7 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     *,
     id: str | None = None,
     allow_pickle: bool | Literal["safe"] = False,
+    durability: Literal["commit", "none"] | None = None,
 ) -> Database:
     """Open a database, and create it if it is missing.
 
@@ -62,6 +63,10 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     allow_pickle : bool or "safe"
         Read values that are kept as pickles. They can run code: only for databases whose writers you trust. "safe" is
         for databases of other programs: pickles of plain data are read, and nothing runs; else it is as False.
+    durability : {"commit", "none"}, optional
+        On the local disk, "commit" waits until a write is on disk before it returns, so that it survives a loss of
+        power; "none" leaves that to the system, which takes some seconds. By default what the setting ``durability``
+        says, "commit" if nothing is set. Other stores answer when they have what was written.
 
     Returns
     -------
@@ -77,6 +82,8 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         Something else lies there: a non-empty folder, a file, or a plain Zarr group, which can be read by mode "r".
     UnsupportedVersionError
         A newer zdb wrote it.
+    InvalidSettingError
+        The `durability` is neither "commit" nor "none".
     ReadOnlyError
         The place cannot be written, or holds a database of another program.
     """
@@ -86,7 +93,7 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         raise ValueError("give either a url or an id")
     if url is None:
         url = _place_of(str(id), mode)
-    nodes = open_store(url, storage_options, read_only=mode == "r")
+    nodes = open_store(url, storage_options, read_only=mode == "r", durability=durability)
     if mode != "r":
         nodes.require_writable()
     engine = PlainEngine(nodes)

@@ -85,6 +85,20 @@ def test_all_garbage_is_removed(place: Place) -> None:
     assert db.gc(grace=0).garbage == []
 
 
+def test_empty_folders_of_a_writer_that_died_are_removed(db: Database) -> None:
+    (Path(db.url) / "begun" / "data" / "c").mkdir(parents=True)
+    assert db.verify().unfinished == ["begun"]
+    db.gc()
+    db.gc(dry_run=False)
+    assert db.verify().unfinished == ["begun"]
+    age(db, "begun")
+    db.gc()
+    assert db.verify().unfinished == ["begun"]
+    db.gc(dry_run=False)
+    assert db.verify().unfinished == []
+    assert not (Path(db.url) / "begun").exists()
+
+
 def test_what_is_young_stays(db: Database) -> None:
     db.set("a", np.arange(10), chunks=(5,))
     db.set("a", np.arange(20), chunks=(5,))

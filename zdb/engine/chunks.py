@@ -17,6 +17,7 @@ from zarr.storage import StorePath
 
 from zdb.engine.direct_reading import DamagedChunkError, DirectReader
 from zdb.engine.direct_writing import DirectWriter
+from zdb.engine.durability import machine
 from zdb.engine.indexing import as_positions, as_slices, pieces
 from zdb.engine.local import LocalNodes
 from zdb.engine.node import Node, node_path
@@ -197,6 +198,7 @@ class ArrayTarget:
         self.nodes = nodes
         self.node = node
         self.gate = gate
+        self.machine = machine()
         self.shape = node.shape
         self.ndim = len(node.shape)
 
@@ -218,6 +220,8 @@ class ArrayTarget:
                 self._direct.write(region, np.asarray(data))
             else:
                 self._array[region] = data
+            if machine() != self.machine:
+                self.nodes.sync(self.node.path)  # the process that commits does not reach what this machine still holds
 
     def _is_whole(self, region: tuple[slice, ...], data: np.ndarray[Any, Any]) -> bool:
         """Whether the region is made of whole objects, and the data has its shape."""

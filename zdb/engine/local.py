@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import math
 import os
 import shutil
 import stat
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from zdb.engine.durability import is_durable, make_folders, sync_below, sync_file, sync_folder
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ __all__ = ["LocalNodes"]
 # Tells the temporary files of this process from those of all others on a shared file system.
 _PROCESS_TOKEN = uuid.uuid4().hex[:12]
 _counter = itertools.count()
+# How often a folder is made that is gone again when a file is put there.
+FOLDER_ATTEMPTS = 10
 
 
 def _unique() -> str:
@@ -32,12 +36,22 @@ def _unique() -> str:
 
 
 class LocalNodes(NodeStore):
-    """A folder of the local file system, used directly."""
+    """A folder of the local file system, used directly.
 
-    def __init__(self, root: str | Path, *, read_only: bool = False) -> None:
+    Parameters
+    ----------
+    root : str or pathlib.Path
+    read_only : bool
+        Refuse to write.
+    durability : {"commit", "none"}, optional
+        Whether writes wait for the disk; by default what the setting says.
+    """
+
+    def __init__(self, root: str | Path, *, read_only: bool = False, durability: str | None = None) -> None:
         self.root = str(Path(root).expanduser().absolute())
         self.url = self.root
         self.read_only = read_only
+        self._durable = not read_only and is_durable(durability)
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -65,10 +79,21 @@ class LocalNodes(NodeStore):
         return [self.get(path) for path in paths]
 
     def set(self, path: str, data: bytes) -> None:
+        self._write(path, (data,), durable=self._durable)
+
+    def stage(self, path: str, data: bytes) -> None:
         self.set_parts(path, (data,))
 
     def set_parts(self, path: str, parts: Iterable[bytes]) -> None:
-        """Write or replace one object that comes in parts; readers see the old or the new one."""
+        """Write or replace one object that comes in parts and that nobody needs before :meth:`sync` was called."""
+        self._write(path, parts, durable=False)
+
+    def sync(self, path: str) -> None:
+        if self._durable:
+            with translated(self.url, path):
+                sync_below(self.root, self._at(path))
+
+    def _write(self, path: str, parts: Iterable[bytes], *, durable: bool) -> None:
         self.require_writable()
         target = self._at(path)
         # The name does not end in zarr.json and starts with a dot: no reader takes it for a node or a chunk.
@@ -76,18 +101,27 @@ class LocalNodes(NodeStore):
         temporary = f"{folder}/.{name}.{_unique()}"
         with translated(self.url, path):
             try:
-                try:
-                    file = open(temporary, "xb")  # noqa: PTH123, SIM115
-                except FileNotFoundError:
-                    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-                    file = open(temporary, "xb")  # noqa: PTH123, SIM115
-                with file:
+                with self._opened(temporary, durable=durable) as file:
                     file.writelines(parts)
+                    if durable:
+                        file.flush()
+                        sync_file(file.fileno())
                 os.replace(temporary, target)  # noqa: PTH105
+                if durable:
+                    sync_folder(folder)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)  # noqa: PTH108
                 raise
+
+    def _opened(self, temporary: str, *, durable: bool) -> BinaryIO:
+        """Open a new file; a folder that another process removes because it is empty is made again."""
+        for _ in range(FOLDER_ATTEMPTS):
+            try:
+                return open(temporary, "xb")  # noqa: PTH123
+            except FileNotFoundError:
+                make_folders(os.path.dirname(temporary), durable=durable)  # noqa: PTH120
+        return open(temporary, "xb")  # noqa: PTH123
 
     def create(self, path: str, data: bytes) -> bool:
         self.require_writable()
@@ -95,11 +129,15 @@ class LocalNodes(NodeStore):
         folder, name = os.path.split(target)
         temporary = f"{folder}/.{name}.{_unique()}"
         with translated(self.url, path):
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
             try:
-                with open(temporary, "xb") as file:  # noqa: PTH123
+                with self._opened(temporary, durable=self._durable) as file:
                     file.write(data)
+                    if self._durable:
+                        file.flush()
+                        sync_file(file.fileno())
                 os.link(temporary, target)
+                if self._durable:
+                    sync_folder(folder)
             except FileExistsError:
                 return False
             except OSError as error:
@@ -117,8 +155,11 @@ class LocalNodes(NodeStore):
             with translated(self.url, path), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._at(path))  # noqa: PTH108
 
-    def prune(self, path: str) -> None:
-        for folder, _, _ in os.walk(self._at(path), topdown=False):
+    def prune(self, path: str, before: datetime | None = None) -> None:
+        folders = [folder for folder, _, _ in os.walk(self._at(path), topdown=False)]
+        if before is not None:
+            folders = [one for one in folders if _changed(one) < before.timestamp()]
+        for folder in folders:
             with contextlib.suppress(OSError):  # something lies in it
                 os.rmdir(folder)  # noqa: PTH106
 
@@ -132,6 +173,8 @@ class LocalNodes(NodeStore):
                 os.rename(self._at(path), hidden)  # noqa: PTH104
             except FileNotFoundError:
                 return
+            if self._durable:
+                sync_folder(folder)
             shutil.rmtree(hidden)
 
     def is_empty(self) -> bool:
@@ -194,8 +237,11 @@ class LocalNodes(NodeStore):
         self.require_writable()
         target = Path(self._at(new))
         with translated(self.url, new):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(str(target.parent), durable=self._durable)
             os.rename(self._at(old), target)  # noqa: PTH104
+            if self._durable:
+                sync_folder(str(target.parent))
+                sync_folder(os.path.dirname(self._at(old)))  # noqa: PTH120
 
     def fingerprint(self, path: str) -> object:
         try:
@@ -218,3 +264,10 @@ class LocalNodes(NodeStore):
 
     def missing(self, paths: list[str]) -> list[str]:
         return [path for path in paths if not os.path.exists(self._at(path))]  # noqa: PTH110
+
+
+def _changed(folder: str) -> float:
+    try:
+        return os.stat(folder).st_mtime  # noqa: PTH116
+    except FileNotFoundError:  # another process removed it
+        return math.inf

@@ -60,7 +60,17 @@ class NodeStore(ABC):
 
     @abstractmethod
     def set(self, path: str, data: bytes) -> None:
-        """Write or replace one object; readers see the old or the new one."""
+        """Write or replace one object; readers see the old or the new one.
+
+        When this returns the object is in the store for good, if the store is not told otherwise (`durability`).
+        """
+
+    def stage(self, path: str, data: bytes) -> None:
+        """Write an object that nobody needs before :meth:`sync` was called."""
+        self.set(path, data)
+
+    def sync(self, path: str) -> None:  # noqa: B027 - in most stores an object that was written is there for good
+        """Wait until all that this machine wrote below a path is in the store for good."""
 
     def create(self, path: str, data: bytes) -> bool:
         """Write an object if there is none, and tell whether it was written.
@@ -76,8 +86,8 @@ class NodeStore(ABC):
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; those that do not exist are passed over."""
 
-    def prune(self, path: str) -> None:  # noqa: B027 - most stores have no folders
-        """Remove folders in which nothing lies, where the store has folders."""
+    def prune(self, path: str, before: datetime | None = None) -> None:  # noqa: B027 - most stores have no folders
+        """Remove folders in which nothing lies, and nothing has changed since a time, where the store has folders."""
 
     @abstractmethod
     def delete_tree(self, path: str) -> None:

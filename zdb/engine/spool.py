@@ -39,7 +39,7 @@ class Spool:
 
     def write(self, number: int, payload: bytes) -> None:
         with self.gate:
-            self.nodes.set(f"{self.path}/{number}", payload)
+            self.nodes.stage(f"{self.path}/{number}", payload)
 
     def read(self, number: int, start: int, length: int) -> bytes:
         payload = self.nodes.get_range(f"{self.path}/{number}", start, length)

@@ -69,6 +69,7 @@ def open_store(
     storage_options: Mapping[str, Any] | None = None,
     *,
     read_only: bool = False,
+    durability: str | None = None,
 ) -> NodeStore:
     """Open the store that a URL names.
 
@@ -81,6 +82,8 @@ def open_store(
         Passed to the fsspec file system.
     read_only : bool
         Refuse to write.
+    durability : {"commit", "none"}, optional
+        Whether writes to the local disk wait for it; by default what the setting says.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def open_store(
         path = rest if separator else text
         if path.endswith(".zip") and not Path(path).is_dir():
             return _open_zip(path)
-        return LocalNodes(path, read_only=read_only)
+        return LocalNodes(path, read_only=read_only, durability=durability)
     if protocol == "memory":
         return _open_memory(text, read_only=read_only)
     return _open_fsspec(text, storage_options, read_only)

@@ -83,6 +83,7 @@ def publish(
     try:
         _write_chunks(nodes, plan.sources, gate)
         _write_metadata(nodes, plan, previous)
+        nodes.sync(path)
         nodes.set(node_path(path), dump(plan.top_document(seal())))
     except BaseException as error:
         gate.close()
@@ -285,7 +286,7 @@ def _write_metadata(nodes: NodeStore, plan: _Plan, previous: Node | None) -> Non
         documents[previous_path(plan.path)] = previous.document  # its chunks are still there
 
     def write(path: str) -> None:
-        nodes.set(path, dump(documents[path]))
+        nodes.stage(path, dump(documents[path]))
 
     if len(documents) < 2 or isinstance(nodes, LocalNodes):
         for path in documents:

@@ -123,6 +123,9 @@ class GarbageCollection:
             self.report.young += 1
         elif pile.objects:
             self._remove(pile)
+        elif not self._dry_run:
+            # Folders in which a writer that died had not written yet.
+            self._nodes.prune(pile.path, self._now - self._grace if self._grace else None)
 
     def _is_old(self, one: ObjectStatus) -> bool:
         return is_old(one, self._now, self._grace)
@@ -178,7 +181,7 @@ class GarbageCollection:
 def store_time(engine: PlainEngine) -> datetime:
     """Return what the clock of the store says, which may differ from that of this machine."""
     path = f"{RECORDS}/.clock"
-    engine.nodes.set(path, b"")
+    engine.nodes.stage(path, b"")
     when = engine.nodes.modified(path)
     engine.nodes.delete([path])
     return when or datetime.now(UTC)

@@ -108,8 +108,9 @@ class Copier:
         done = self._copy_objects(left)
         metadata = self._metadata(job, arrays)
         for path, data in metadata.items():
-            self.target.nodes.set(path, data)
+            self.target.nodes.stage(path, data)
         if objects:
+            self.target.nodes.sync(job.path)
             self._check_sizes(job.path, [*objects, *(_Object("", path, len(data)) for path, data in metadata.items())])
         self._copy_records(job.node)
         self.target.create_databases(split(job.path)[0])
@@ -151,7 +152,7 @@ class Copier:
             there = {one.target for one in objects if listed.get(one.target) == one.size} | {marker}
         nodes.delete(path for path in listed if path not in there)
         if _is_resumed(objects) and not there:
-            nodes.set(marker, mark)
+            nodes.stage(marker, mark)
         self.advance(sum(one.size for one in objects if one.target in there))
         return [one for one in objects if one.target not in there]
 
@@ -160,7 +161,7 @@ class Copier:
             data = self.source.nodes.get(one.source)
             if data is None or len(data) != one.size:
                 raise StaleValueError(f"{one.source}: was replaced or deleted while it was copied")
-            self.target.nodes.set(one.target, data)
+            self.target.nodes.stage(one.target, data)
             self.advance(len(data))
             return len(data)
 
@@ -225,10 +226,12 @@ class Copier:
         self.expect(sum(one.size for one in pairs))
         nodes = [one for one in pairs if one.target.endswith("/zarr.json")]
         done = self._copy_objects([one for one in pairs if one not in nodes])
+        self.target.nodes.sync(job.path)
         for one in sorted(nodes, key=lambda one: -one.target.count("/")):  # the top one makes it visible
             more = self._copy_objects([one])
             done = Copied(done.objects + more.objects, done.nbytes + more.nbytes)
         self._check_sizes(job.path, pairs)
+        self.target.nodes.sync(job.path)
         self.target.nodes.delete(set(self.target.nodes.list_objects(job.path)) - {one.target for one in pairs})
         return done
 
