@@ -22,6 +22,7 @@ BUILTINS = {
     "UnsupportedValueError": TypeError,
     "SelectionError": ValueError,
     "PickleRefusedError": ValueError,
+    "NotMappableError": ValueError,
     "NotMigratedError": AttributeError,
     "UnreadableValueError": ValueError,
     "MissingChunkError": OSError,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zdb.maintenance.report import GarbageReport, RepairReport, VerifyReport
     from zdb.opening import adopt, open  # noqa: A004
     from zdb.provenance import Provenance
+    from zdb.shared.pool import clear_shared
     from zdb.transfer.report import TransferReport
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "adopt",
     "catalog",
+    "clear_shared",
     "config",
     "errors",
     "export_files",
@@ -73,6 +75,7 @@ _LAZY = {
     "export_files": "zdb.exchange.folders",
     "import_files": "zdb.exchange.importing",
     "catalog": "zdb.catalogs",
+    "clear_shared": "zdb.shared.pool",
     "config": "zdb.config",
     "key_names": "zdb.formats.folders",
     "Lock": "zdb.locks.lock",

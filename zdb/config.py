@@ -41,6 +41,10 @@ SETTINGS = {
         "commit",
         "'commit': a write to the local disk returns when it is there, and survives a loss of power; 'none': sooner",
     ),
+    "shared": Setting(
+        None,
+        "folder of the arrays that processes share (db.shared); by default one of the user in /dev/shm",
+    ),
     "lock": Setting("file:", "URLs of the backends of zdb.lock in order of preference, separated by commas"),
 }
 

@@ -12,6 +12,7 @@ from zdb.info import Info
 from zdb.keys import Key
 from zdb.maintenance.abilities import Maintenance
 from zdb.provenance import Provenance
+from zdb.shared.abilities import Sharing
 from zdb.transfer.abilities import Transfer
 from zdb.write import WriteRequest, write
 
@@ -26,6 +27,7 @@ __all__ = ["Database"]
 class Database(
     Finding,
     Maintenance,
+    Sharing,
     Transfer,
     MutableMapping[Key, Any],
 ):

@@ -19,6 +19,7 @@ __all__ = [
     "LockUsageError",
     "MissingChunkError",
     "NotADatabaseError",
+    "NotMappableError",
     "NotMigratedError",
     "PickleRefusedError",
     "ReadOnlyError",
@@ -92,6 +93,10 @@ class UnsupportedValueError(ZdbError, TypeError):
 
 class SelectionError(ZdbError, ValueError):
     """The format of this value has no such part (columns, rows, labels)."""
+
+
+class NotMappableError(ZdbError, ValueError):
+    """A value cannot be mapped into memory, or not as it is stored; the message says what can be done."""
 
 
 class PickleRefusedError(ZdbError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zdb.engine.node import VALUE, Node
 from zdb.errors import (
@@ -19,6 +19,8 @@ from zdb.formats.objects import decode_attributes
 from zdb.keys import join, normalize, split
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zdb.engine.plain import PlainEngine
     from zdb.keys import Key
 
@@ -26,6 +28,7 @@ __all__ = ["Handle"]
 
 # A value that is replaced while it is read is read again.
 READ_ATTEMPTS = 10
+T = TypeVar("T")
 
 
 class Handle:
@@ -56,24 +59,24 @@ class Handle:
         return self._engine.nodes.read_only
 
     def _read(self, key: Key, selection: registry.Selection) -> Any:
-        path = self._at(key)
+        return self._while_current(self._at(key), lambda node: self._decode(node, selection))
+
+    def _while_current(self, path: str, read: Callable[[Node], T]) -> T:
+        """Read what is at a path, again if it is replaced meanwhile."""
         for _ in range(READ_ATTEMPTS - 1):
             try:
-                return self._decode(self._require(path), selection)
+                return read(self._require(path))
             except StaleValueError:
                 continue
-        return self._decode(self._require(path), selection)
+        return read(self._require(path))
 
     def _decode(self, node: Node, selection: registry.Selection) -> Any:
         if node.kind != VALUE:
             if self._engine.is_database(node):
                 return self._sub(node.path)
             return self._engine.open_plain(node)
-        if "zdb_lost" in node.attributes and not selection:
-            raise MissingChunkError(
-                f"{node.path}: is damaged, {node.attributes['zdb_lost']}; parts that are whole can be read, such as "
-                "db.get(key, rows=slice(0, 10)), and db.dataset(key) has the fill value in place of what is lost"
-            )
+        if not selection:
+            self._check_whole(node)
         if node.format == "json" and not selection:
             try:
                 return decode_attributes(node.attributes)
@@ -93,6 +96,13 @@ class Handle:
             )
         opened = self._engine.open_value(node)
         return chosen.select(opened, selection) if selection else chosen.decode(opened)
+
+    def _check_whole(self, node: Node) -> None:
+        if "zdb_lost" in node.attributes:
+            raise MissingChunkError(
+                f"{node.path}: is damaged, {node.attributes['zdb_lost']}; parts that are whole can be read, such as "
+                "db.get(key, rows=slice(0, 10)), and db.dataset(key) has the fill value in place of what is lost"
+            )
 
     def _before_writing(self) -> None:
         self._engine.nodes.require_writable()

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["CHUNK_BYTES", "INDEX_CODECS", "SHARD_BYTES", "Layout", "choose_codecs", "choose_layout", "write_unit"]
+__all__ = [
+    "CHUNK_BYTES",
+    "INDEX_CODECS",
+    "SHARD_BYTES",
+    "Layout",
+    "choose_codecs",
+    "choose_layout",
+    "grow",
+    "write_unit",
+]
 
 CHUNK_BYTES = 1 << 20
 SHARD_BYTES = 64 << 20
@@ -73,7 +82,7 @@ def choose_layout(
     """
     itemsize = STRING_BYTES if dtype.kind == "T" else dtype.itemsize
     nbytes = math.prod(shape) * itemsize
-    region = _grow(parts, shape, SHARD_BYTES // itemsize) if parts else shape
+    region = grow(parts, shape, SHARD_BYTES // itemsize) if parts else shape
     if chunks == "balanced":
         inner = _square(region, CHUNK_BYTES // itemsize)
     elif chunks is not None:
@@ -197,7 +206,7 @@ def _square(shape: Shape, budget: int) -> Shape:
     return tuple(taken)
 
 
-def _grow(parts: Shape, shape: Shape, budget: int) -> Shape:
+def grow(parts: Shape, shape: Shape, budget: int) -> Shape:
     """Join small blocks to about one shard, along the last dimension first."""
     counts = _fill(_divide_up(shape, parts), max(1, budget // max(1, math.prod(parts))))
     return tuple(min(p * n, s) for p, n, s in zip(parts, counts, shape, strict=True))
