@@ -41,6 +41,7 @@ SETTINGS = {
         "commit",
         "'commit': a write to the local disk returns when it is there, and survives a loss of power; 'none': sooner",
     ),
+    "progress": Setting(False, "show a progress bar when a value is written that dask computes (db.set)"),
     "shared": Setting(
         None,
         "folder of the arrays that processes share (db.shared); by default one of the user in /dev/shm",

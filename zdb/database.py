@@ -194,6 +194,7 @@ class Database(
         overwrite: bool = True,
         attrs: Mapping[str, Any] | None = None,
         provenance: Provenance | None = None,
+        progress: bool | None = None,
     ) -> None:
         """Write a value.
 
@@ -214,6 +215,9 @@ class Database(
             JSON-able remarks kept with the value and shown by :meth:`info`.
         provenance : Provenance, optional
             For a value that was made elsewhere: what is known of it, instead of what is found out about this process.
+        progress : bool, optional
+            Show a bar while dask computes the value, on a terminal or in a notebook; by default, what the setting
+            ``progress`` says, which is no.
 
         Raises
         ------
@@ -224,7 +228,7 @@ class Database(
         ReadOnlyError, StorageError, WriteError
             The store or the computation failed; the old value is intact.
         """
-        request = WriteRequest(format, chunks, shards, codec, overwrite, attrs, provenance)
+        request = WriteRequest(format, chunks, shards, codec, overwrite, attrs, provenance, progress)
         path = self._at(key)
         self._before_writing()
         write(self._engine, path, value, request)

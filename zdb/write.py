@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zdb import config
 from zdb.engine.node import FOREIGN, VALUE, Node
 from zdb.errors import KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
 from zdb.formats import registry
@@ -17,6 +19,7 @@ from zdb.provenance import capture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     import xarray as xr
 
@@ -37,6 +40,7 @@ class WriteRequest:
     overwrite: bool = True
     attrs: Mapping[str, Any] | None = None
     provenance: Provenance | None = None
+    progress: bool | None = None
 
 
 def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest) -> None:
@@ -45,7 +49,19 @@ def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest) -> 
         _write_folder(engine, path, value, request)
         return
     previous = _replaceable(engine, path, overwrite=request.overwrite)
-    _write_value(engine, path, value, request, previous, lambda: engine.create_databases(split(path)[0]))
+    with _progress(path, value, request):
+        _write_value(engine, path, value, request, previous, lambda: engine.create_databases(split(path)[0]))
+
+
+def _progress(path: str, value: Any, request: WriteRequest) -> AbstractContextManager[None]:
+    """Show how far the computation is, if that is wanted and there is one."""
+    shown = config.get("progress") if request.progress is None else request.progress
+    lazy = hasattr(value, "__dask_graph__") and value.__dask_graph__() is not None
+    if not shown or not lazy:
+        return nullcontext()
+    from zdb.engine.computing import showing_progress
+
+    return showing_progress(path)
 
 
 def _write_value(

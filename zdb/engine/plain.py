@@ -246,13 +246,12 @@ class PlainEngine:
         options: LayoutOptions,
     ) -> None:
         """Write a value whose parts are computed once, kept in the store, and joined when their sizes are known."""
-        import dask.base
-
+        from zdb.engine.computing import compute
         from zdb.engine.spool import Spool
 
         with Spool(self.nodes) as spool:
             try:
-                sizes = dask.base.compute(*partitioned.parts(spool.write))  # type: ignore[no-untyped-call]
+                sizes = compute(partitioned.parts(spool.write))
                 encoded = partitioned.finish(sizes, spool.read)
             except UnsupportedValueError as error:
                 raise UnsupportedValueError(f"{path}: {error}") from error

@@ -15,6 +15,7 @@ import xarray as xr
 
 from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import ArrayTarget
+from zdb.engine.computing import store
 from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
 from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path, previous_path
@@ -268,9 +269,7 @@ def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variab
         with ThreadPoolExecutor(_CONCURRENT_ARRAYS) as pool:
             list(pool.map(write, eager))
     if lazy_from:
-        import dask.array
-
-        dask.array.store(lazy_from, lazy_to, lock=False, compute=True)  # type: ignore[arg-type]
+        store(lazy_from, lazy_to)
 
 
 def _in_memory(variable: xr.Variable) -> np.ndarray[Any, Any]:
