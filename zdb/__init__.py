@@ -9,7 +9,7 @@ from zdb import errors
 from zdb.errors import ZdbError
 
 if TYPE_CHECKING:
-    from zdb import config
+    from zdb import config, utils
     from zdb.catalogs import Catalog, catalog
     from zdb.database import Database
     from zdb.exchange.folders import export_files
@@ -55,6 +55,7 @@ __all__ = [
     "lock",
     "open",
     "register",
+    "utils",
 ]
 
 # Imported on first use, so that ``import zdb`` is fast.
@@ -82,6 +83,7 @@ _LAZY = {
     "lock": "zdb.locks.lock",
     "open": "zdb.opening",
     "register": "zdb.formats.registry",
+    "utils": "zdb.utils",
 }
 
 
