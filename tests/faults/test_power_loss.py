@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SPAWN = multiprocessing.get_context("spawn")
 DISK_BYTES = 96 << 20
-LOSSES = int(os.environ.get("ZDB_TEST_POWER_LOSSES", "10"))
+LOSSES = rounds(8, 60)
 
 
 def run(*command: str | Path) -> str:
@@ -142,7 +142,7 @@ def difference(found: Values, wanted: Values) -> list[str]:
     ]
 
 
-def losses(disk: tuple[Path, Path, str], durability: str, rounds: int) -> list[str]:
+def losses(disk: tuple[Path, Path, str], durability: str, number: int) -> list[str]:
     """Let a writer write, and tell for each loss of power what of the acknowledged was not there, "" for nothing."""
     image, folder, device = disk
     acknowledged = SPAWN.Value("L", 0)
@@ -156,7 +156,7 @@ def losses(disk: tuple[Path, Path, str], durability: str, rounds: int) -> list[s
         while not acknowledged.value:
             assert writer.is_alive()
             time.sleep(0.01)
-        for _ in range(rounds):
+        for _ in range(number):
             time.sleep(moments.uniform(0.01, 0.5))
             done = lose_power(image, device, writer.pid or 0, copy, acknowledged)
             while len(states) < done + 2:
