@@ -15,7 +15,6 @@ FORMAT_ATTRIBUTES = frozenset(
         "zdb_name",
         "zdb_size",
         "zdb_sha256",
-        "zdb_source",
     }
 )
 #: What zdb writes on the node of a value; every other name that begins with ``zdb_`` is reserved.
