@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdb.errors import LockUnavailableError
 from zdb.locks.backend import Backend, safe_name
-from zdb.locks.lease import LeasedHold
+from zdb.locks.lease import LeasedHold, answer_seconds
 from zdb.locks.owner import Owner
 from zdb.locks.waiting import Delays, now
 from zdb.redact import redact_url
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BucketBackend"]
 
-ANSWER_SECONDS = 20.0
 # Attempts to renew or to release while others, who share the lock, do the same.
 ATTEMPTS = 20
 # What S3 answers where a condition does not hold; the second one if another conditional write is on its way.
@@ -94,11 +93,11 @@ class BucketBackend(Backend):
             return body, answer.get("ETag", "")
 
         try:
-            result: tuple[bytes, str] = sync(self._files.loop, call, timeout=ANSWER_SECONDS)
+            result: tuple[bytes, str] = sync(self._files.loop, call, timeout=answer_seconds(self.lease))
         except Exception as error:
             if _code(error) in REFUSALS:
                 return None
-            raise LockUnavailableError(f"{self.url} does not answer: {str(error) or type(error).__name__}") from error
+            raise LockUnavailableError(f"{self.url} cannot be used: {str(error) or type(error).__name__}") from error
         return result
 
 

@@ -95,7 +95,7 @@ def _backend_class(url: str) -> type[Backend]:
     try:
         found: type[Backend] = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        if package is None or error.name != package[0]:
+        if package is None or (error.name or "").partition(".")[0] != package[0]:
             raise
         # Not passed over: where others have the package, they would use a lock that this process does not see.
         raise LockUnavailableError(

@@ -128,4 +128,4 @@ def _unavailable(url: str) -> Iterator[None]:
     except LockUnavailableError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        raise LockUnavailableError(f"{url} does not answer: {str(error) or type(error).__name__}") from error
+        raise LockUnavailableError(f"{url} cannot be used: {str(error) or type(error).__name__}") from error

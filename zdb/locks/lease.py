@@ -10,10 +10,18 @@ from zdb.errors import LockLostError, LockUnavailableError
 from zdb.locks.backend import Hold
 from zdb.locks.waiting import Delays, Patience, now, poll
 
-__all__ = ["LeasedHold"]
+__all__ = ["LeasedHold", "answer_seconds"]
 
 RENEWALS = 3
+RENEWALS_AFTER_FAILURE = 10
+# How long a request may take, so that others follow before the lease ends; not less than a busy server takes.
+SHORTEST_ANSWER_SECONDS = 5.0
 logger = logging.getLogger("zdb.locks")
+
+
+def answer_seconds(lease: float) -> float:
+    """Return after how many seconds a request has failed."""
+    return max(SHORTEST_ANSWER_SECONDS, lease / RENEWALS)
 
 
 class LeasedHold(Hold):
@@ -62,8 +70,10 @@ class LeasedHold(Hold):
         return True
 
     def _keep(self) -> None:
-        while not self._released.wait(self.lease / RENEWALS) and not self._lost:
-            self._try_to_renew()
+        pause = self.lease / RENEWALS
+        while not self._released.wait(pause) and not self._lost:
+            failed = self._try_to_renew()
+            pause = self.lease / (RENEWALS_AFTER_FAILURE if failed else RENEWALS)
 
     def _try_to_renew(self) -> str:
         """Begin a new lease, and return why that was not possible."""

@@ -11,7 +11,7 @@ import redis
 
 from zdb.errors import LockUnavailableError
 from zdb.locks.backend import Backend
-from zdb.locks.lease import LeasedHold
+from zdb.locks.lease import LeasedHold, answer_seconds
 from zdb.locks.owner import Owner
 from zdb.locks.waiting import Delays
 from zdb.redact import redact_url
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["RedisBackend"]
 
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 5.0
 
 # Each script is one step of the server. KEYS: who holds it exclusively (a string that expires), who shares it (a sorted
-# set by the end of the lease), the last token. ARGV: the acquisition, the lease in ms, and 1 if it is shared.
+# set by the end of the lease), the last token, what was freed last. ARGV: the acquisition, the lease in ms, 1 to share.
 # Tokens are microseconds of the server, so that they also increase when it forgot what it knew; repeating is harmless.
 _CLOCK = """
 local time = redis.call('TIME')
@@ -60,9 +59,15 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 _FREE = f"""{_CLOCK}
-if ARGV[3] == '1' then return redis.call('ZREM', KEYS[2], ARGV[1]) end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
+if ARGV[3] == '1' then
+  if redis.call('ZREM', KEYS[2], ARGV[1]) == 1 then
+    redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[2])
+  end
+elseif redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[2])
+end
+return redis.call('GET', KEYS[4]) == ARGV[1] and 1 or 0
 """
 
 
@@ -82,7 +87,10 @@ class RedisBackend(Backend):
         shown = redact_url(url)
         try:
             client = redis.Redis.from_url(
-                url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS, decode_responses=True
+                url,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=answer_seconds(lease),
+                decode_responses=True,
             )
         except ValueError as error:
             raise LockUnavailableError(f"{shown}: {error}") from error
@@ -94,7 +102,7 @@ class RedisBackend(Backend):
         return RedisHold(self, name, shared)
 
     def owners(self, name: str) -> list[Owner]:
-        holder, sharers, _ = _keys(name)
+        holder, sharers, *_ = _keys(name)
         with _unavailable(self.url):
             seconds, microseconds = self.client.time()
             now = seconds * 1000 + microseconds // 1000
@@ -129,10 +137,10 @@ class RedisHold(LeasedHold):
         return bool(self._run(self.backend.free))
 
 
-def _keys(name: str) -> tuple[str, str, str]:
+def _keys(name: str) -> tuple[str, ...]:
     # What stands in braces chooses the node of a cluster.
     base = f"zdb:lock:{{{name}}}"
-    return base, f"{base}:shared", f"{base}:token"
+    return base, f"{base}:shared", f"{base}:token", f"{base}:freed"
 
 
 @contextlib.contextmanager
@@ -140,4 +148,4 @@ def _unavailable(url: str) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        raise LockUnavailableError(f"{url} does not answer: {error}") from error
+        raise LockUnavailableError(f"{url} cannot be used: {error}") from error

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import KazooException, NoNodeError
+from kazoo.exceptions import CancelledError, KazooException, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.recipe.lock import ReadLock, WriteLock
 from kazoo.retry import KazooRetry
@@ -78,6 +78,8 @@ class ZooKeeperBackend(Backend):
         """The client of this process, which begins anew when it has given up."""
         with self._mutex:
             if self._client.client_state == "CLOSED":
+                self._client.stop()
+                self._client.close()
                 self._client = self._start()
             return self._client
 
@@ -163,7 +165,7 @@ class _Patient:
 
     def acquire_within(self: Any, patience: Patience) -> bool:
         left = patience.left
-        over = threading.Timer(left, self._give_up) if left else None
+        over = threading.Timer(left, self.cancel) if left else None
         if over:
             over.daemon = True
             over.start()
@@ -171,18 +173,12 @@ class _Patient:
             return bool(self.acquire(blocking=patience.waits))
         except BaseException as error:
             self._best_effort_cleanup()
-            if self.cancelled_by_time and isinstance(error, KazooException):
+            if isinstance(error, CancelledError) and self.client.connected:
                 return False
             raise
         finally:
             if over:
                 over.cancel()
-
-    cancelled_by_time = False
-
-    def _give_up(self: Any) -> None:
-        self.cancelled_by_time = True
-        self.cancel()
 
 
 class _PatientWriteLock(_Patient, WriteLock):  # type: ignore[misc]
@@ -202,4 +198,4 @@ def _unavailable(url: str) -> Iterator[None]:
     except (KazooException, KazooTimeoutError, OSError, ValueError) as error:
         if isinstance(error, LockUnavailableError):
             raise
-        raise LockUnavailableError(f"{url} does not answer: {str(error) or type(error).__name__}") from error
+        raise LockUnavailableError(f"{url} cannot be used: {str(error) or type(error).__name__}") from error
