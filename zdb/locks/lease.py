@@ -38,6 +38,7 @@ class LeasedHold(Hold):
         self.lease = lease
         self._end = 0.0
         self._lost = ""
+        self._is_silent = False
         self._released = threading.Event()
         self._mutex = threading.Lock()
 
@@ -84,8 +85,11 @@ class LeasedHold(Hold):
             try:
                 known = self._renew()
             except LockUnavailableError as error:
-                logger.warning("a lock could not be renewed, %.1f s before its end: %s", self._end - now(), error)
+                if not self._is_silent:
+                    logger.warning("a lock whose lease ends in %.1f s is not renewed: %s", self._end - now(), error)
+                self._is_silent = True
                 return str(error)
+            self._is_silent = False
             if known:
                 self._end = started + self.lease
                 return ""
