@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zarr.storage import WrapperStore
+from zarr.abc.store import OffsetByteRequest
+from zarr.storage import FsspecStore, WrapperStore
 
 from zdb.errors import MissingChunkError
 
@@ -24,6 +25,8 @@ class RaisingStore(WrapperStore[Any]):
     """
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer:
+        if byte_range is None and isinstance(self._store, FsspecStore):
+            byte_range = OffsetByteRequest(0)  # one request; for the whole, s3fs asks for its size before
         found: Buffer | None = await self._store.get(key, prototype, byte_range)
         return _present(key, found)
 
