@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +11,11 @@ import pytest
 import xarray as xr
 from places import Place, new_place
 
-import zdb
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import zdb
 
 pytestmark = pytest.mark.s3
 
@@ -54,29 +56,61 @@ def used(place: Place) -> tuple[zdb.Database, Requests]:
     """A handle that was used, and what it sends."""
     db = place.open()
     db["second"] = 2
-    db["sub/second"] = 2
+    db["sub/second"] = np.arange(3)  # loads packages, which makes another record
     return db, Requests(db)
 
 
-def test_x(used):
+def test_setting_and_getting_a_small_value(used: tuple[zdb.Database, Requests]) -> None:
     db, requests = used
-    def show(name, f):
-        print(name, requests.of(f))
-    show("new json", lambda: db.set("k", 1))
-    show("replace json", lambda: db.set("k", 2))
-    show("new json sub", lambda: db.set("sub/k", 1))
-    show("replace json sub", lambda: db.set("sub/k", 2))
-    show("get json", lambda: db["sub/k"])
-    show("in", lambda: "sub/k" in db)
-    a = np.random.default_rng(1).random(100)
-    show("new array", lambda: db.set("a", a))
-    show("replace array", lambda: db.set("a", a))
-    show("replace array", lambda: db.set("a", a))
-    show("new array4", lambda: db.set("a4", a, chunks=(25,)))
-    show("replace array4", lambda: db.set("a4", a, chunks=(25,)))
-    show("get array", lambda: db["a"])
-    show("get array4", lambda: db["a4"])
-    show("del json", lambda: db.__delitem__("k"))
-    show("del arr", lambda: db.__delitem__("a4"))
-    show("ren", lambda: db.rename("a", "b"))
-    show("list", lambda: [db.info(k).format for k in db])
+    for key in ("k", "sub/k"):
+        for number in range(3):  # new, then replaced
+            assert len(requests.of(lambda key=key, number=number: db.set(key, {"number": number}))) <= 4
+            assert requests.of(lambda key=key: db[key]) == ["GetObject"]
+        assert requests.of(lambda key=key: key in db) == ["GetObject"]
+
+
+def test_the_first_value_of_a_handle(place: Place) -> None:
+    db = place.open()
+    requests = Requests(db)
+    assert len(requests.of(lambda: db.set("sub/k", 1))) <= 12
+
+
+def test_listing_with_kinds(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    document = db._engine.nodes.get("second/zarr.json")
+    assert document is not None
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: db._engine.nodes.set(f"many/key_{n:04d}/zarr.json", document), range(KEYS - 1)))
+    many = db.database("many")
+    sent = Counter(requests.of(lambda: str(many.tree(lines=2 * KEYS))))
+    assert sent == {"GetObject": KEYS - 1, "ListObjectsV2": 1}
+    db["many/last"] = 1
+    # S3 lists 1000 names at a time, and the node of the database is one of them.
+    sent = Counter(requests.of(lambda: str(many.tree(lines=2 * KEYS))))
+    assert sent == {"GetObject": KEYS, "ListObjectsV2": 2}
+
+
+def objects(requests: list[str]) -> tuple[int, int]:
+    """How many objects are read and written."""
+    counted = Counter(requests)
+    return counted["GetObject"], counted["PutObject"]
+
+
+@pytest.mark.parametrize("chunks", [1, 4])
+def test_arrays(used: tuple[zdb.Database, Requests], chunks: int) -> None:
+    db, requests = used
+    data = np.random.default_rng(1).random(100)
+
+    def write() -> None:
+        db.set("array", data, chunks=(100 // chunks,))
+
+    for number in range(3):
+        sent = requests.of(write)
+        # Chunks, the metadata of the array, and of the value; that of the generation before.
+        assert objects(sent)[1] == chunks + 2 + (number > 0)
+    assert requests.of(lambda: db["array"]) == ["GetObject"] * (chunks + 2)
+    lazy = xr.Dataset({"v": ("x", data)})
+    db.set("dataset", lazy, chunks=(100 // chunks,))
+    assert requests.of(lambda: db["dataset"]) == ["GetObject"]
+    opened = db["dataset"]
+    assert requests.of(lambda: opened["v"][:10].load()) == ["GetObject"] * 2  # and that it was not replaced
