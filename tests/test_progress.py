@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import termios
 from typing import TYPE_CHECKING
 
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pytest
+import xarray as xr
 
 import zdb
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 ARRAY = da.ones((10, 10), chunks=(2, 10))
 FRAME = dd.from_pandas(pd.DataFrame({"a": np.arange(10)}), npartitions=3)
@@ -40,6 +44,24 @@ def test_by_default_nothing_is_shown(db: zdb.Database, capfd: pytest.CaptureFixt
     db["frame"] = FRAME
     da.ones(3).compute()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+@pytest.mark.parametrize("command", ["put", "import files"])
+def test_the_command_line_shows_it_on_a_terminal(tmp_path: Path, command: str, on_terminal: bool) -> None:
+    xr.Dataset({"v": ("t", np.arange(10.0))}).to_netcdf(tmp_path / "lazy.nc", engine="netcdf4")
+    order = {"put": ["x.zdb", "lazy", "lazy.nc"], "import files": ["lazy.nc", "x.zdb"]}[command]
+    terminal, writer = os.openpty() if on_terminal else os.pipe()
+    if on_terminal:
+        termios.tcsetwinsize(writer, (24, 80))
+    words = [sys.executable, "-m", "zdb.cli", *command.split(), *order]
+    subprocess.run(words, cwd=tmp_path, stderr=writer, check=True, timeout=100)
+    os.set_blocking(terminal, False)
+    os.write(writer, b"end")
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(writer)
+    os.close(terminal)
+    assert ("lazy:   0%" in shown) == on_terminal
 
 
 def test_workers_of_a_cluster_are_watched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

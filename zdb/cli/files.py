@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from zdb.cli.arguments import column_list, json_object, row_slice
@@ -60,6 +61,7 @@ def _put(options: argparse.Namespace) -> Result:
             format=options.format,
             overwrite=not options.no_overwrite,
             attrs=options.attrs,
+            progress=sys.stderr.isatty(),
         )
     return Result("", db.info(options.key).to_dict())
 

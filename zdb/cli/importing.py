@@ -53,13 +53,14 @@ def _relocation(text: str) -> tuple[str, str]:
 
 
 def _import_files(options: argparse.Namespace) -> Result:
-    from zdb import import_files
+    from zdb import config, import_files
 
     if not Path(options.source).exists():
         raise FileNotFoundError(2, "there is no such file or folder", options.source)
     db = open_database(options, "a")
     show = not options.quiet
-    report = import_files(options.source, db, options.key, overwrite=options.overwrite, progress=show)
+    with config.set({"progress": show and sys.stderr.isatty()}):
+        report = import_files(options.source, db, options.key, overwrite=options.overwrite, progress=show)
     return Result("" if options.quiet else str(report), report.to_dict())
 
 

@@ -22,7 +22,8 @@ def showing_progress(label: str) -> Iterator[None]:
 
     token = _shown.set(True)
     try:
-        with TqdmCallback(desc=label, tqdm_class=tqdm):  # for the schedulers of this machine
+        # For the schedulers of this machine. A bar below another goes away when it is full.
+        with TqdmCallback(desc=label, tqdm_class=tqdm, leave=None):
             yield
     finally:
         _shown.reset(token)
