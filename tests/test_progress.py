@@ -70,10 +70,10 @@ def test_workers_of_a_cluster_are_watched(tmp_path: Path, capfd: pytest.CaptureF
     with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster, Client(cluster):
         db = zdb.open(tmp_path / "x.zdb")
         db["array"] = ARRAY
-        assert "Completed" not in capfd.readouterr().out
+        assert "%" not in capfd.readouterr().err
         db.set("array", ARRAY + 1, progress=True)
-        assert "100% Completed" in capfd.readouterr().out
+        assert "array: 100%" in capfd.readouterr().err
         db.set("frame", FRAME, progress=True)
-        assert "100% Completed" in capfd.readouterr().out
+        assert "frame: 100%" in capfd.readouterr().err
         np.testing.assert_array_equal(db["array"].compute(), np.full((10, 10), 2))
         assert db["frame"]["a"].sum().compute() == 45

@@ -32,8 +32,9 @@ def shared_server(name: str, folder: Path) -> Iterator[dict[str, Any]]:
     ----------
     name : str
         Of a module with ``start(folder)``, which starts the server, waits until it is ready and returns what its users
-        need to know, as a dict that JSON can show, and its :class:`subprocess.Popen`. It is stopped by SIGKILL. What it
-        stores goes to ``folder / "data"``, its log to ``folder / "log"``.
+        need to know, as a dict that JSON can show, and its :class:`subprocess.Popen`, or an object with the methods
+        ``poll``, ``kill`` and ``wait`` of one. It is stopped by ``kill``. What it stores goes to ``folder / "data"``,
+        its log to ``folder / "log"``.
     folder : Path
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import uuid
+import weakref
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from zdb.errors import WriteError
@@ -11,23 +14,33 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "close_gate"]
+
+# Gates of this process by id, and the ids of those that were closed, the last ones: a task may come after that.
+_gates: weakref.WeakValueDictionary[str, Gate] = weakref.WeakValueDictionary()
+_closed: OrderedDict[str, None] = OrderedDict()
+_registry_lock = threading.RLock()
+REMEMBERED = 10_000
 
 
 class Gate:
     """Lets writes through until it is closed.
 
     When one task of a dask graph fails, others still run in their threads. What they write later must not meet the next
-    attempt, which uses the same paths. Each process has a gate of its own.
+    attempt, which uses the same paths. Pickled, it is one gate in each process that it is sent to, and
+    :func:`close_gate` closes that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate_id: str | None = None) -> None:
+        self.id = gate_id or uuid.uuid4().hex
         self._is_open = True
         self._inside = 0
         self._changed = threading.Condition()
+        with _registry_lock:
+            _gates[self.id] = self
 
-    def __reduce__(self) -> tuple[type[Gate], tuple[()]]:
-        return (Gate, ())
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (_gate_of, (self.id,))
 
     def __enter__(self) -> Self:
         with self._changed:
@@ -51,3 +64,25 @@ class Gate:
         with self._changed:
             self._is_open = False
             self._changed.wait_for(lambda: not self._inside)
+
+
+def _gate_of(gate_id: str) -> Gate:
+    """Return the gate of this process with an id."""
+    with _registry_lock:
+        gate = _gates.get(gate_id)
+        if gate is None:
+            gate = Gate(gate_id)
+            if gate_id in _closed:
+                gate.close()
+        return gate
+
+
+def close_gate(gate_id: str) -> None:
+    """Close the gate of this process with an id, also when it comes to this process only later."""
+    with _registry_lock:
+        _closed[gate_id] = None
+        while len(_closed) > REMEMBERED:
+            _closed.popitem(last=False)
+        gate = _gates.get(gate_id)
+    if gate is not None:
+        gate.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
+from zdb.engine.computing import close_everywhere
 from zdb.engine.gate import Gate
 from zdb.errors import StorageError
 
@@ -34,7 +35,10 @@ class Spool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.gate.close()
+        if error is None:
+            self.gate.close()
+        else:
+            close_everywhere(self.gate)
         self.nodes.delete_tree(self.path)
 
     def write(self, number: int, payload: bytes) -> None:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import ArrayTarget
-from zdb.engine.computing import store
+from zdb.engine.computing import close_everywhere, store
 from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
 from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path, previous_path
@@ -87,7 +87,7 @@ def publish(
         nodes.sync(path)
         nodes.set(node_path(path), dump(plan.top_document(seal())))
     except BaseException as error:
-        gate.close()
+        _close(gate, plan)
         _discard(nodes, path)
         if isinstance(error, Exception) and not isinstance(error, (ZdbError, MemoryError)):
             raise WriteError(
@@ -157,6 +157,11 @@ class _Plan:
             "storage_transformers": [],
         }
         return ArrayNode(path, metadata)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether any array is computed while it is written."""
+        return any(variable.chunks is not None for _, variable in self.sources)
 
     def top_document(self, attributes: JSONDict) -> JSONDict:
         """Return the ``zarr.json`` of the value, which holds the metadata of all that lies below it."""
@@ -270,6 +275,14 @@ def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variab
             list(pool.map(write, eager))
     if lazy_from:
         store(lazy_from, lazy_to)
+
+
+def _close(gate: Gate, plan: _Plan) -> None:
+    """Close the gate wherever chunks of the plan are written."""
+    if plan.is_lazy:
+        close_everywhere(gate)
+    else:
+        gate.close()
 
 
 def _in_memory(variable: xr.Variable) -> np.ndarray[Any, Any]:
