@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 
 from zdb.engine.node import Node
+from zdb.engine.nodes import NodeStore
 from zdb.engine.reader import open_value
 from zdb.engine.store import open_store
 from zdb.engine.writer import LayoutOptions, clear_leftovers, publish
@@ -70,18 +71,25 @@ def test_what_is_written_is_read(nodes):
         np.testing.assert_array_equal(read[name].values, dataset[name].values)
 
 
+def intercept_objects(nodes, monkeypatch, write):
+    """Call ``write(path, put_object)`` for each object that is written through the store itself, once."""
+    staging_sets = type(nodes).stage is NodeStore.stage
+    for name in ["set"] if staging_sets else ["set", "stage"]:
+        original = getattr(nodes, name)
+        monkeypatch.setattr(nodes, name, lambda path, data, put=original: write(path, lambda: put(path, data)))
+
+
 def test_the_commit_comes_last(nodes, monkeypatch):
     """Chunks, then the metadata of the arrays, then what the seal writes, then one object."""
     order = []
-    put_object = nodes.set
 
-    def note(path, data):
+    def note(path, put_object):
         order.append(path)
         if path == "k/v/zarr.json":
             assert chunk_files(nodes)
-        put_object(path, data)
+        put_object()
 
-    monkeypatch.setattr(nodes, "set", note)
+    intercept_objects(nodes, monkeypatch, note)
 
     def seal():
         assert node(nodes) is None
@@ -150,16 +158,13 @@ class Refusing:
     """Makes a store fail at one path, as a full disk or a lost connection does."""
 
     def __init__(self, nodes, monkeypatch, failing, *, after=False):
-        put_object = nodes.set
+        def write(path, put_object):
+            if path != failing or after:
+                put_object()
+            if path == failing:
+                raise StorageError("the store refuses")
 
-        def put(path, data):
-            if path != failing:
-                return put_object(path, data)
-            if after:
-                put_object(path, data)
-            raise StorageError("the store refuses")
-
-        monkeypatch.setattr(nodes, "set", put)
+        intercept_objects(nodes, monkeypatch, write)
 
 
 @pytest.mark.parametrize("failing", ["k/v/zarr.json", "k/zarr.json"])
