@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lock_kinds import LEASE, Kind
 from lock_proxy import Proxy
+from services import dask_scheduler as dask_service
 from services import redis as redis_service
 from services import zookeeper as zookeeper_service
+from services.seaweedfs import SeaweedFS
 
+import zdb
 from zdb.errors import LockLostError, LockUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import zdb
 
 PATIENCE = 60
 # In the bytes of a request that takes or frees a lock.
@@ -183,8 +184,6 @@ def test_zookeeper_that_restarts(tmp_path: Path, name: str) -> None:
     info, server = zookeeper_service.start(tmp_path)
     try:
         kind = Kind("zookeeper", info["url"])
-        import zdb
-
         # Java takes a while to start: the lease is longer than that.
         with zdb.lock(name, url=kind.url, lease=20) as lock:
             first = lock.token or 0
@@ -193,6 +192,51 @@ def test_zookeeper_that_restarts(tmp_path: Path, name: str) -> None:
             assert not kind.lock(name).acquire(timeout=0.1)
         with kind.lock(name) as lock:
             assert (lock.token or 0) > first
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.s3
+def test_a_bucket_whose_server_restarts(tmp_path: Path, name: str) -> None:
+    seaweedfs = SeaweedFS(tmp_path)
+    server = seaweedfs.launch()
+    try:
+        # SeaweedFS takes some seconds to start: the lease is longer than that.
+        options = {"url": seaweedfs.server.url("locks"), "storage_options": seaweedfs.server.options, "lease": 60}
+        with zdb.lock(name, **options) as lock:
+            first = lock.token or 0
+            server.kill()
+            server.wait()
+            server = seaweedfs.launch()
+            lock.check()
+            assert not zdb.lock(name, **options).acquire(blocking=False)
+        with zdb.lock(name, **options) as lock:
+            assert (lock.token or 0) == first + 1
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_scheduler_of_dask_that_is_gone(tmp_path: Path, name: str) -> None:
+    import dask
+    import distributed
+
+    info, server = dask_service.start(tmp_path)
+    try:
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s", "distributed.comm.retry.count": 0}),
+            distributed.Client(info["address"], set_as_default=True),
+        ):
+            lock = zdb.lock(name, url="dask:", timeout=PATIENCE)
+            assert lock.acquire()
+            server.kill()
+            server.wait()
+            eventually_lost(lock)
+            with pytest.raises(LockLostError, match=name):
+                lock.release()
+            with pytest.raises(LockUnavailableError, match="dask:"):
+                zdb.lock(name, url="dask:").acquire(timeout=LEASE)
     finally:
         server.kill()
         server.wait()
