@@ -20,9 +20,10 @@ HEAVY = {"dask", "fsspec", "numpy", "pandas", "pyarrow", "s3fs", "xarray", "zarr
 FLOORS = [
     {"cli"},
     {"exchange"},
+    {"filesystem", "references"},
     {"opening"},
     {"database"},
-    {"display", "compute", "parallel", "maintenance", "transfer", "find", "shared", "catalogs"},
+    {"display", "compute", "parallel", "maintenance", "transfer", "files", "find", "shared", "catalogs"},
     {"handle"},
     {"write", "info"},
     {"formats", "engine"},
@@ -31,7 +32,7 @@ FLOORS = [
     {"config", "errors", "utils"},
 ]
 # These live outside of the house and use the front door.
-GUESTS = {"neuro", "legacy", "filesystem"}
+GUESTS = {"neuro", "legacy"}
 # What the front door is: the package itself, and the modules that it hands out.
 PUBLIC = {"zdb", "zdb.errors", "zdb.__version__"}
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zdb.database import Database
     from zdb.exchange.folders import export_files
     from zdb.exchange.importing import import_files
+    from zdb.files.folder import Folder
     from zdb.formats.files import StoredFile
     from zdb.formats.folders import key_names
     from zdb.formats.ragged import Ragged
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from zdb.maintenance.report import GarbageReport, RepairReport, VerifyReport
     from zdb.opening import adopt, open  # noqa: A004
     from zdb.provenance import Provenance
+    from zdb.references import create_mdb, create_reldb, open_file
     from zdb.shared.pool import clear_shared
     from zdb.transfer.report import TransferReport
 
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Catalog",
     "Database",
+    "Folder",
     "Format",
     "GarbageReport",
     "Info",
@@ -48,12 +51,15 @@ __all__ = [
     "catalog",
     "clear_shared",
     "config",
+    "create_mdb",
+    "create_reldb",
     "errors",
     "export_files",
     "import_files",
     "key_names",
     "lock",
     "open",
+    "open_file",
     "register",
     "utils",
 ]
@@ -62,6 +68,7 @@ __all__ = [
 _LAZY = {
     "Catalog": "zdb.catalogs",
     "Database": "zdb.database",
+    "Folder": "zdb.files.folder",
     "Format": "zdb.formats.registry",
     "Info": "zdb.info",
     "Provenance": "zdb.provenance",
@@ -78,10 +85,13 @@ _LAZY = {
     "catalog": "zdb.catalogs",
     "clear_shared": "zdb.shared.pool",
     "config": "zdb.config",
+    "create_mdb": "zdb.references",
+    "create_reldb": "zdb.references",
     "key_names": "zdb.formats.folders",
     "Lock": "zdb.locks.lock",
     "lock": "zdb.locks.lock",
     "open": "zdb.opening",
+    "open_file": "zdb.references",
     "register": "zdb.formats.registry",
     "utils": "zdb.utils",
 }

@@ -13,6 +13,7 @@ from zdb.engine.node import DATABASE, FOREIGN, Node, dump, node_path
 from zdb.engine.plain import PlainEngine, new_id
 from zdb.engine.store import open_store
 from zdb.errors import CorruptChunkError, DatabaseNotFoundError, InvalidQueryError, NotADatabaseError, ZdbError
+from zdb.openers import opener_of
 from zdb.records import CatalogWarning, Record, Records, default_place
 
 if TYPE_CHECKING:
@@ -296,15 +297,20 @@ def _database_id(url: str, storage_options: Mapping[str, Any] | None) -> str | N
     """Return the id of the database at a URL, None if there is none."""
     nodes = open_store(url, storage_options, read_only=True)
     data = nodes.get(node_path(""))
+    if data is None:
+        opener = opener_of(url, "r")
+        return None if opener is None else str(opener.open(url, False).info().id) or None
     try:
-        root = None if data is None else Node.parse("", data)
+        root = Node.parse("", data)
     except CorruptChunkError:
         return None
-    return root.id if root is not None and root.kind == DATABASE else None
+    return root.id if root.kind == DATABASE else None
 
 
 def _counted(record: Record, storage_options: Mapping[str, Any] | None) -> Record:
     engine = PlainEngine(open_store(record.url, storage_options, read_only=True))
+    if engine.node("") is None:
+        return record  # of another program
     keys = nbytes = 0
     waiting = [""]
     while waiting:
@@ -340,7 +346,8 @@ def _databases_below(
             except OSError:
                 continue  # not ours to look into
             below = [e["name"].rstrip("/") for e in entries if e["type"] == "directory"]
-            if any(posixpath.basename(e["name"]) == "zarr.json" for e in entries):
+            is_zarr = any(posixpath.basename(e["name"]) == "zarr.json" for e in entries)
+            if is_zarr or (not scheme and opener_of(folder, "r") is not None):
                 url = f"{scheme}{folder}"
                 id = _database_id(url, storage_options)
                 if id is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, KeysView, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
+from zdb.files.abilities import Files
 from zdb.find import Finding
 from zdb.formats import registry
 from zdb.info import Info
@@ -25,6 +26,7 @@ __all__ = ["Database"]
 
 
 class Database(
+    Files,
     Finding,
     Maintenance,
     Sharing,

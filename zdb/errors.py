@@ -6,10 +6,13 @@ __all__ = [
     "CatalogError",
     "CorruptChunkError",
     "DatabaseNotFoundError",
+    "FolderNotEmptyError",
     "FormatNotInstalledError",
     "InvalidKeyError",
     "InvalidQueryError",
+    "InvalidReferenceError",
     "InvalidSettingError",
+    "IsAFolderError",
     "KeyConflictError",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -18,7 +21,9 @@ __all__ = [
     "LockUnavailableError",
     "LockUsageError",
     "MissingChunkError",
+    "NoFileError",
     "NotADatabaseError",
+    "NotAFolderError",
     "NotMappableError",
     "NotMigratedError",
     "PickleRefusedError",
@@ -69,6 +74,26 @@ class DatabaseNotFoundError(ZdbError, FileNotFoundError):
 
 class NotADatabaseError(ZdbError, FileExistsError):
     """Something else than a database of zdb lies at this URL."""
+
+
+class NoFileError(ZdbError, FileNotFoundError):
+    """There is no file at this key: nothing, or a value that is not a file."""
+
+
+class IsAFolderError(ZdbError, IsADirectoryError):
+    """There is a sub-database at this key, not a file."""
+
+
+class NotAFolderError(ZdbError, NotADirectoryError):
+    """There is a value at this key, not a sub-database."""
+
+
+class FolderNotEmptyError(ZdbError, OSError):
+    """The folder holds values, and only an empty one, or one with nothing but files, is removed."""
+
+
+class InvalidReferenceError(ZdbError, ValueError):
+    """A ``reldb://`` or ``mdb://`` reference, or a URI of a file, cannot be understood."""
 
 
 class NotMigratedError(ZdbError, AttributeError):

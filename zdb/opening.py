@@ -98,14 +98,16 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
         nodes.require_writable()
     engine = PlainEngine(nodes)
     root = _root(engine)
-    if id is not None and (root is None or root.id != id):
-        raise DatabaseNotFoundError(
-            f"{nodes.url}: database {id} is not there any more; zdb.catalog.search(folder) finds where it went"
-        )
     if root is None:
         opener = None if nodes.is_empty() else opener_of(nodes.url, mode)
         if opener is not None:
-            return cast("Database", opener.open(nodes.url, allow_pickle))
+            other = cast("Database", opener.open(nodes.url, allow_pickle))
+            if id is not None and other.info().id != id:
+                raise _moved(nodes.url, id)
+            return other
+    if id is not None and (root is None or root.id != id):
+        raise _moved(nodes.url, id)
+    if root is None:
         root = _create(engine, mode)
     elif mode == "w-":
         raise KeyExistsError(f"{nodes.url}: exists, and mode='w-' only creates")
@@ -161,6 +163,12 @@ def _root(engine: PlainEngine) -> Node | None:
         return engine.node("")
     except CorruptChunkError as error:
         raise NotADatabaseError(f"{engine.nodes.url}: {error}") from error
+
+
+def _moved(url: str, id: str) -> DatabaseNotFoundError:
+    return DatabaseNotFoundError(
+        f"{url}: database {id} is not there any more; zdb.catalog.search(folder) finds where it went"
+    )
 
 
 def _place_of(id: str, mode: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 import uuid
@@ -27,6 +28,8 @@ __all__ = ["CatalogWarning", "Record", "Records", "default_place", "state_direct
 
 # A record that is younger is not written again when its database is opened.
 FRESH = timedelta(minutes=10)
+# Those of other programs have "-" and "_" in them.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class CatalogWarning(UserWarning):
@@ -236,7 +239,7 @@ class Records:
         return None
 
     def _path(self, id: str) -> str:
-        if not id.isalnum():
+        if not _ID.fullmatch(id):
             raise DatabaseNotFoundError(f"{id!r} is no id of a database; ids are 32 hexadecimal digits")
         return f"{self._root.rstrip('/')}/{id}.json"
 

@@ -19,7 +19,7 @@ from zdb.errors import UnsupportedValueError, WriteError
 from zdb.formats.registry import Format
 from zdb.formats.stored_file import BLOCK_SIZE, StoredFile
 
-__all__ = ["FileFormat", "StoredFile"]
+__all__ = ["FileFormat", "StoredFile", "stored_file"]
 
 # Files up to this size (in bytes) are read as a whole; larger ones are mapped.
 LARGEST_IN_MEMORY = BLOCK_SIZE
@@ -71,19 +71,24 @@ class FileFormat(Format):
 
     def decode(self, node: xr.Dataset | xr.DataTree) -> Any:
         """Return bytes or bytearray, checked against their SHA-256, or a StoredFile."""
-        attributes = node.attrs
-        modified = json.loads(attributes["zdb_recipe"]).get("modified")
-        stored = StoredFile(
-            node["content"].variable,
-            name=attributes["zdb_name"],
-            size=attributes["zdb_size"],
-            sha256=attributes["zdb_sha256"],
-            modified=None if modified is None else datetime.fromisoformat(modified),
-        )
-        kind = attributes["zdb_type"]
+        stored = stored_file(node)
+        kind = node.attrs["zdb_type"]
         if kind == "bytes":
             return stored.read()
         return bytearray(stored.read()) if kind == "bytearray" else stored
+
+
+def stored_file(node: xr.Dataset | xr.DataTree) -> StoredFile:
+    """Return the file of a stored Dataset, also of one that :meth:`FileFormat.decode` gives back as bytes."""
+    attributes = node.attrs
+    modified = json.loads(attributes["zdb_recipe"]).get("modified")
+    return StoredFile(
+        node["content"].variable,
+        name=attributes["zdb_name"],
+        size=attributes["zdb_size"],
+        sha256=attributes["zdb_sha256"],
+        modified=None if modified is None else datetime.fromisoformat(modified),
+    )
 
 
 def _dataset(content: xr.Variable, kind: str, description: dict[str, Any]) -> xr.Dataset:

@@ -1,0 +1,1 @@
+"""Stored files as a file system of fsspec."""
