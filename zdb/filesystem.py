@@ -43,7 +43,7 @@ class ZdbFileSystem(FileSystem):
         quoted, _, key = path.partition("/")
         if not quoted:
             raise InvalidReferenceError(
-                f"zdb://{path}: no database is named; as by db.uri(key) it is zdb://<id>/<key> or zdb://<quoted URL>/<key>"
+                f"zdb://{path}: names no database; a URI is zdb://<id>/<key>, or zdb://<quoted URL>/<key> as by db.uri"
             )
         if mode != "r" or _ID.fullmatch(quoted):  # what lies where the catalog says may be another one by now
             return self.database(quoted, mode).folder().tree, key

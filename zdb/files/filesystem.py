@@ -12,7 +12,7 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike
 
 from zdb.errors import IsAFolderError, KeyExistsError, NoFileError
-from zdb.files.streams import BLOCK_SIZE, FileReader, FileWriter
+from zdb.files.streams import BLOCK_SIZE, FileReader, FileWriter, TextWriter
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -71,7 +71,14 @@ class FileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     created = modified
 
-    # Reading
+    # Opening
+
+    def open(self, path: str, mode: str = "rb", block_size: Any = None, **options: Any) -> Any:
+        """Open a file, as :func:`open` and :meth:`fsspec.AbstractFileSystem.open` do, in mode r, w, a or x."""
+        if "b" in mode or "r" in mode:
+            return super().open(path, mode, block_size, **options)
+        text = {name: options.pop(name) for name in ("encoding", "errors", "newline") if name in options}
+        return TextWriter(super().open(path, f"{mode.replace('t', '')}b", block_size, **options), **text)
 
     def _open(
         self,
@@ -98,6 +105,20 @@ class FileSystem(AbstractFileSystem):  # type: ignore[misc]
 
         tree, key = self._locate(path)
         return tree.reading(key, open_stored)
+
+    # Reading
+
+    def cat(self, path: str | list[str], recursive: bool = False, on_error: str = "raise", **options: Any) -> Any:
+        """Return the content of a file, or of several by path; with `recursive`, of all files in a folder."""
+        if not recursive and not isinstance(path, list):
+            return super().cat(path, on_error=on_error, **options)
+        found = self.expand_path(path)
+        paths = [file for one in found for file in self.find(one)] if recursive else found
+        contents = self.cat_ranges(paths, None, None, on_error="raise" if on_error == "raise" else "return")
+        made = dict(zip(paths, contents, strict=True))
+        if on_error == "omit":
+            return {one: content for one, content in made.items() if not isinstance(content, Exception)}
+        return made
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Return the content of a file, or the bytes from `start` to `end`; negative ones count from its end."""

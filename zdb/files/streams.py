@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zdb.files.tree import FileTree
     from zdb.formats.stored_file import StoredFile
 
-__all__ = ["BLOCK_SIZE", "FileReader", "FileWriter", "NotPublishedWarning"]
+__all__ = ["BLOCK_SIZE", "FileReader", "FileWriter", "NotPublishedWarning", "TextWriter"]
 
 # What a reader reads ahead, in bytes; smaller files are read as a whole, and checked against their SHA-256.
 BLOCK_SIZE = 2 * 2**20
@@ -110,8 +110,12 @@ class FileWriter(io.BufferedIOBase):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            self.discard()
+            self.abandon()
         self.close()
+
+    def abandon(self) -> None:
+        """Publish nothing when the file is closed."""
+        self._discarded = True
 
     def close(self) -> None:
         """Publish what was written.
@@ -122,6 +126,9 @@ class FileWriter(io.BufferedIOBase):
             It cannot be published; what was at the key before is intact.
         """
         if self.closed:
+            return
+        if self._discarded:
+            self.discard()
             return
         # Not every library tells its files of an error that leaves a with block, as fsspec.OpenFile does not.
         error = sys.exception()
@@ -163,3 +170,14 @@ class FileWriter(io.BufferedIOBase):
     def _dealloc_warn(self, _: object) -> None:
         """Called by a text file around this one that is collected as garbage without having been closed."""
         self._why_not = "was never closed"
+
+
+class TextWriter(io.TextIOWrapper):
+    """A text file around one that is open for writing."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and isinstance(self.buffer, FileWriter):
+            self.buffer.abandon()
+        self.close()
