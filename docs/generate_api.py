@@ -15,6 +15,7 @@ SECTIONS = (
     ("Files", "zdb", ["export_files", "import_files"]),
     ("Database", "zdb", ["Database"]),
     ("Values", "zdb", ["Ragged", "StoredFile"]),
+    ("Files by URI", "zdb", ["open_file", "create_reldb", "create_mdb", "Folder"]),
     ("What is known of a value", "zdb", ["Info", "Provenance"]),
     ("Catalog", "zdb", ["Catalog"]),
     ("Locks", "zdb", ["lock", "Lock"]),

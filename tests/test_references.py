@@ -150,7 +150,7 @@ class TestMaking:
             for bad in (tmp_path / "results.zdb/gone.txt", db.uri("gone")):
                 with pytest.raises(NoFileError):
                     make(bad)
-        with pytest.raises(InvalidReferenceError, match="not named here"):
+        with pytest.raises(InvalidReferenceError, match="give a path, or the URI"):
             zdb.create_mdb("reldb://a.txt")
 
 

@@ -7,7 +7,6 @@ file or parameter lies that contains the reference.
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import os
 import re
@@ -27,6 +26,7 @@ from zdb.errors import (
     NoFileError,
     ReadOnlyError,
     UnreadableValueError,
+    ZdbError,
 )
 from zdb.openers import opener_of
 from zdb.opening import open as open_database
@@ -292,6 +292,8 @@ def _open(files: Any, path: str, mode: str, text: dict[str, Any]) -> Any:
         raise ReadOnlyError(f"{path}: files in archives are only read")
     try:
         archive = TarFileSystem(fo=files.open(outer, "rb"))
-    except (tarfile.TarError, lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except ZdbError:
+        raise
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UnreadableValueError(f"{outer}: is no archive that can be read: {error}") from error
     return _open(archive, member, mode, text)

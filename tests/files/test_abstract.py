@@ -9,7 +9,7 @@ from places import new_place
 
 
 class Fixtures(abstract.AbstractFixtures):
-    @pytest.fixture(params=["local by uri", "memory by folder", pytest.param("s3 by uri", marks=pytest.mark.s3)])
+    @pytest.fixture(params=["local by uri", "memory by folder"])
     def db_and_fs(self, request, tmp_path):
         store, _, way = request.param.partition(" by ")
         place = new_place(store, tmp_path, request)
