@@ -161,11 +161,11 @@ class FileSystem(AbstractFileSystem):  # type: ignore[misc]
             return list(pool.map(read, paths, firsts, lasts))
 
     def get_file(
-        self, rpath: str, lpath: Any = None, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **options: Any
+        self, rpath: str, lpath: Any = None, callback: Any = None, outfile: Any = None, **options: Any
     ) -> None:
         """Copy a file to the local disk, checked against its SHA-256."""
         if outfile is not None or isfilelike(lpath) or self.isdir(rpath):
-            super().get_file(rpath, lpath, callback=callback, outfile=outfile, **options)
+            super().get_file(rpath, lpath, callback=callback or DEFAULT_CALLBACK, outfile=outfile, **options)
             return
         tree, key = self._locate(self._strip_protocol(rpath))
         target = Path(lpath)
@@ -173,14 +173,11 @@ class FileSystem(AbstractFileSystem):  # type: ignore[misc]
         if target.is_dir():
             raise IsAFolderError(f"{target}: is a folder; name the file")
         tree.reading(key, lambda stored: stored.save(target, overwrite=True))
-        callback.set_size(target.stat().st_size)
-        callback.absolute_update(target.stat().st_size)
+        _tell(callback, target)
 
     # Changing
 
-    def put_file(
-        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **_: Any
-    ) -> None:
+    def put_file(self, lpath: Any, rpath: str, callback: Any = None, mode: str = "overwrite", **_: Any) -> None:
         """Store a local file, or make a folder for a local folder."""
         source = Path(lpath)
         if source.is_dir():
@@ -188,8 +185,7 @@ class FileSystem(AbstractFileSystem):  # type: ignore[misc]
             return
         tree, key = self._locate(self._strip_protocol(rpath), "r+")
         tree.publish(key, source, overwrite=mode != "create")
-        callback.set_size(source.stat().st_size)
-        callback.absolute_update(source.stat().st_size)
+        _tell(callback, source)
 
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy a file, also from one database to another."""
@@ -273,3 +269,10 @@ def _part(stored: StoredFile, start: int | None, end: int | None) -> bytes:
     if (first, last) == (0, stored.size):
         return stored.read()
     return stored.read_part(first, last) if first < last else b""
+
+
+def _tell(callback: Any, file: Path) -> None:
+    """Tell the progress bar of fsspec that a file is done."""
+    if callback is not None:
+        callback.set_size(file.stat().st_size)
+        callback.absolute_update(file.stat().st_size)
