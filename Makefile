@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test faults services lint types bench docs clean
+.PHONY: demo test faults hpc services lint types bench docs clean
 
 demo: $(VENV)/.demo
 	$(RUN)/python -m zdb.neuro.demo $(DEMO)
@@ -16,11 +16,15 @@ services:
 		apt-get install -q -y --no-install-recommends $(SERVICES))
 
 test: $(VENV)/.test
-	$(RUN)/python -m pytest -n 2 --ignore tests/faults $(ARGS)
+	$(RUN)/python -m pytest -n 2 --ignore tests/faults --ignore tests/hpc $(ARGS)
 
 # Kills, losses of power, bad networks, full disks, wrong clocks: some minutes. Without ZDB_FAULTS there are fewer rounds.
 faults: $(VENV)/.test
 	ZDB_FAULTS=full $(RUN)/python -m pytest -n 2 tests/faults $(ARGS)
+
+# Jobs of Slurm, dask and MPI on a cluster of two nodes, which this machine plays: a minute or two.
+hpc: $(VENV)/.test
+	$(RUN)/python -m pytest -n 2 tests/hpc $(ARGS)
 
 lint: $(VENV)/.lint
 	$(RUN)/ruff check .

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from places import Place, new_place
+from places import Place, new_place, shared_folder
 from services.seaweedfs import S3Server
 from services.supervisor import shared_server
 
@@ -41,12 +41,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A SeaweedFS server, one for all workers of pytest-xdist."""
     with shared_server("seaweedfs", shared_folder(tmp_path_factory) / "seaweedfs") as info:
         yield S3Server(**info)
-
-
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of pytest-xdist share."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(params=STORES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
     from services.seaweedfs import S3Server
 
-__all__ = ["Place", "new_place"]
+__all__ = ["Place", "new_place", "shared_folder"]
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,9 @@ def new_place(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Pla
         server: S3Server = request.getfixturevalue("s3")
         return Place(server.url(name), server.options)
     return Place(f"memory://{name}" if store == "memory" else str(tmp_path / name))
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest-xdist share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
