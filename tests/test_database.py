@@ -128,6 +128,7 @@ def test_assigning_replaces_and_counts(place):
 
 def test_overwrite_false_keeps_what_is_there(db):
     db.set("k", 1, overwrite=False)
+    db["other"] = np.arange(3)
     before = objects(db)
     with pytest.raises(KeyExistsError, match="k: exists, and overwrite=False"):
         db.set("k", np.arange(3), overwrite=False)
@@ -256,7 +257,7 @@ def test_layout_options_are_recorded(db):
 
 
 def test_layout_options_that_do_not_fit(db):
-    db["k"] = 1
+    db["k"] = np.arange(3)
     before = objects(db)
     with pytest.raises(UnsupportedValueError, match=r"k.*not a multiple"):
         db.set("k", np.zeros(100), chunks=(10,), shards=(25,))
@@ -542,14 +543,15 @@ def test_a_commit_whose_answer_was_lost(db, monkeypatch):
     """The store has the new value, although it reported an error: nothing of it may be removed."""
     db["k"] = np.arange(3)
     nodes = db._engine.nodes
-    put = nodes.set
+    replace = nodes.replace
 
-    def lose_the_answer(path, data):
-        put(path, data)
+    def lose_the_answer(path, data, tag):
+        written = replace(path, data, tag)
         if path == "k/zarr.json":
             raise zdb.errors.StorageError("connection reset")
+        return written
 
-    monkeypatch.setattr(nodes, "set", lose_the_answer)
+    monkeypatch.setattr(nodes, "replace", lose_the_answer)
     with pytest.raises(zdb.errors.StorageError):
         db["k"] = np.arange(10)
     monkeypatch.undo()

@@ -46,6 +46,11 @@ SETTINGS = {
         None,
         "folder of the arrays that processes share (db.shared); by default one of the user in /dev/shm",
     ),
+    "claims": Setting(
+        "auto",
+        '"none" writes without claims, also to stores that cannot keep writers apart; one may write at a time',
+    ),
+    "lease": Setting(30.0, "seconds after which a writer that gives no sign of life loses the claim of its key"),
     "lock": Setting("file:", "URLs of the backends of zdb.lock in order of preference, separated by commas"),
 }
 

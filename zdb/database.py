@@ -251,7 +251,8 @@ class Database(
         path = self._at(key)
         self._before_writing()
         self._require(path)
-        self._engine.delete(path)
+        if not self._engine.delete(path):
+            raise self._not_found(path)
 
     def rename(self, old: Key, new: Key) -> None:
         """Give a value or sub-database another key, in this database or below it.

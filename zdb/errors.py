@@ -4,6 +4,9 @@ from __future__ import annotations
 
 __all__ = [
     "CatalogError",
+    "ClaimLostError",
+    "ClaimTimeoutError",
+    "ClaimsUnsupportedError",
     "CorruptChunkError",
     "DatabaseNotFoundError",
     "FolderNotEmptyError",
@@ -13,6 +16,7 @@ __all__ = [
     "InvalidReferenceError",
     "InvalidSettingError",
     "IsAFolderError",
+    "KeyClaimedError",
     "KeyConflictError",
     "KeyExistsError",
     "KeyNotFoundError",
@@ -62,6 +66,22 @@ class KeyExistsError(ZdbError, FileExistsError):
 
 class KeyConflictError(ZdbError, FileExistsError):
     """A value would lie under a value, or take the place of a sub-database."""
+
+
+class KeyClaimedError(ZdbError, BlockingIOError):
+    """Another writer has the claim of this key, and it was not to be waited for, or does not end by itself."""
+
+
+class ClaimTimeoutError(KeyClaimedError, TimeoutError):
+    """Another writer had the claim of this key until the time was over."""
+
+
+class ClaimLostError(ZdbError, RuntimeError):
+    """This writer was taken for dead, because it stood still for too long, and another one has gone on in its place."""
+
+
+class ClaimsUnsupportedError(ZdbError, NotImplementedError):
+    """The store cannot keep two writers of one key apart."""
 
 
 class ReadOnlyError(ZdbError, PermissionError):

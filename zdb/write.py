@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdb import config
 from zdb.engine.node import FOREIGN, VALUE, Node
-from zdb.errors import KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
+from zdb.errors import ClaimLostError, KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
 from zdb.formats import registry
 from zdb.formats.objects import encode_attributes
 from zdb.keys import join, split
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from zdb.engine.claim import Claim
     from zdb.engine.plain import PlainEngine
     from zdb.provenance import Provenance
 
@@ -48,9 +49,8 @@ def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest) -> 
     if request.format is None and isinstance(value, Path) and value.is_dir():
         _write_folder(engine, path, value, request)
         return
-    previous = _replaceable(engine, path, overwrite=request.overwrite)
     with _progress(path, value, request):
-        _write_value(engine, path, value, request, previous, lambda: engine.create_databases(split(path)[0]))
+        _write_value(engine, path, value, request)
 
 
 def _progress(path: str, value: Any, request: WriteRequest) -> AbstractContextManager[None]:
@@ -65,62 +65,61 @@ def _progress(path: str, value: Any, request: WriteRequest) -> AbstractContextMa
 
 
 def _write_value(
-    engine: PlainEngine,
-    path: str,
-    value: Any,
-    request: WriteRequest,
-    previous: Node | None,
-    before_commit: Callable[[], None],
+    engine: PlainEngine, path: str, value: Any, request: WriteRequest, covering: Claim | None = None
 ) -> None:
+    """Write a value under a claim of its own, or below a path of which the claim is held."""
     started = time.perf_counter()
     if request.format is not None:
         chosen = registry.by_name(request.format)
     else:
         chosen = _naming(path, registry.for_value, value)
     encoded: xr.Dataset | xr.DataTree | None = None
-    own = engine.value_attributes(chosen.name, chosen.version, previous)
-    if request.attrs:
-        own["zdb_attrs"] = _attrs_text(path, request.attrs)
+    attrs = {"zdb_attrs": _attrs_text(path, request.attrs)} if request.attrs else {}
 
-    def seal() -> dict[str, Any]:
+    def seal(previous: Node | None, generation: int) -> dict[str, Any]:
+        if covering is None:
+            _check_replaceable(engine, path, previous, request, look=chosen.name != "json")
+            engine.create_databases(split(path)[0])
         if encoded is not None:
             chosen.check_written(encoded)
-        before_commit()
         duration = round(time.perf_counter() - started, 6)
         captured = capture(duration) if request.provenance is None else request.provenance.recorded(duration)
         for place, record in captured.records.items():
             engine.set_record(place, record)
-        return {**own, **captured.attributes}
+        own = engine.value_attributes(chosen.name, chosen.version, previous, generation)
+        return {**own, **attrs, **captured.attributes}
 
     if chosen.name == "json":
         small = _naming(path, encode_attributes, value)
-        engine.publish_small(path, {**small, **seal()})
+        engine.publish_small(path, lambda previous, generation: {**small, **seal(previous, generation)})
         return
     from zdb.engine.writer import LayoutOptions
 
     options = LayoutOptions(request.chunks, request.shards, request.codec)
-    generation = own["zdb_generation"]
     partitioned = _naming(path, chosen.partitioned, value)
     if partitioned is None:
         encoded = _naming(path, chosen.encode, value)
-        engine.publish(path, encoded, generation, seal, previous, options)
-    else:
-        engine.publish_parts(path, partitioned, generation, seal, previous, options)
+    with engine.claim(path) if covering is None else covering.covering(path) as claim:
+        if covering is None:
+            _check_replaceable(engine, path, claim.previous, request)
+        if partitioned is not None:
+            engine.publish_parts(claim, partitioned, seal, options)
+        elif encoded is not None:
+            engine.publish(claim, encoded, seal, options)
 
 
-def _replaceable(engine: PlainEngine, path: str, *, overwrite: bool) -> Node | None:
-    """Return the value that stands at a path, if it may be replaced."""
-    previous = engine.node(path)
+def _check_replaceable(
+    engine: PlainEngine, path: str, previous: Node | None, request: WriteRequest, *, look: bool = True
+) -> None:
+    """Raise unless what stands at a path may be replaced."""
     if previous is None:
-        engine.check_vacant(path)
-        return None
-    if previous.kind == FOREIGN:
+        engine.check_vacant(path, look=look)
+    elif previous.kind == FOREIGN:
         raise KeyConflictError(f"{path}: holds plain Zarr that zdb did not write; delete it first")
-    if previous.kind != VALUE:
+    elif previous.kind != VALUE:
         raise KeyConflictError(f"{path}: is a sub-database; delete it first, or choose another key")
-    if not overwrite:
+    elif not request.overwrite:
         raise KeyExistsError(f"{path}: exists, and overwrite=False was given")
-    return previous
 
 
 def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRequest) -> None:
@@ -131,21 +130,27 @@ def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRe
         raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
     engine.check_vacant(path)
     files = _naming(path, lambda found: list(iter_folder(found)), folder)
-    engine.nodes.delete_tree(path)
-    try:
-        for relative, file in files:
-            if file.is_dir():
-                engine.create_database(join(path, relative))
-                continue
-            single = replace(request, format="file")
-            _write_value(engine, join(path, relative), file, single, None, lambda: None)
-        inner = {above for relative, _ in files for above in _parents(relative)}  # the folders that hold files
-        for above in sorted(inner, key=lambda p: -p.count("/")):
-            engine.create_database(join(path, above))
-        engine.create_databases(path)
-    except BaseException:
-        engine.nodes.delete_tree(path)
-        raise
+    with engine.claim(path) as claim:
+        if claim.previous is not None:
+            raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
+        engine.check_vacant(path)
+        engine.clear(path)
+        try:
+            for relative, file in files:
+                if file.is_dir():
+                    engine.create_database_under(claim.covering(join(path, relative)))
+                    continue
+                _write_value(engine, join(path, relative), file, replace(request, format="file"), claim)
+            inner = {above for relative, _ in files for above in _parents(relative)}  # the folders that hold files
+            for above in sorted(inner, key=lambda p: -p.count("/")):
+                engine.create_database_under(claim.covering(join(path, above)))
+            engine.create_databases(split(path)[0])
+            engine.create_database_under(claim)
+        except BaseException as error:
+            claim.give_up(settled=not claim.in_doubt)
+            if not isinstance(error, ClaimLostError) and not claim.in_doubt:
+                engine.clear(path)
+            raise
 
 
 def _parents(relative: str) -> list[str]:

@@ -103,7 +103,8 @@ def test_deleting_a_tree_removes_metadata_first_and_from_below(monkeypatch):
 
 def test_moving_a_tree(nodes):
     fill(nodes, "a/zarr.json", "a/data/zarr.json", "a/data/c/0", "ab/zarr.json")
-    nodes.move_tree("a", "x/y/z")
+    assert not nodes.move_node("a", "x/y/z", "another tag")
+    assert nodes.move_node("a", "x/y/z", nodes.read_tagged("a/zarr.json").tag)
     assert nodes.list_objects("") == ["ab/zarr.json", "x/y/z/data/c/0", "x/y/z/data/zarr.json", "x/y/z/zarr.json"]
     assert nodes.get("x/y/z/data/c/0") == b"a/data/c/0"
 
@@ -111,16 +112,16 @@ def test_moving_a_tree(nodes):
 def test_moving_makes_the_new_name_visible_last(monkeypatch):
     nodes = open_store("memory://order-of-moving")
     fill(nodes, "a/zarr.json", "a/data/zarr.json", "a/data/c/0")
-    copied = []
-    copy = nodes._copy
+    written = []
+    store_set = nodes.store.set
 
-    def note(source, target):
-        copied.append(target)
-        return copy(source, target)
+    def note(path, data):
+        written.append(path)
+        return store_set(path, data)
 
-    monkeypatch.setattr(nodes, "_copy", note)
-    nodes.move_tree("a", "b")
-    assert copied == ["b/data/c/0", "b/data/zarr.json", "b/zarr.json"]
+    monkeypatch.setattr(nodes.store, "set", note)
+    assert nodes.move_node("a", "b", nodes.read_tagged("a/zarr.json").tag)
+    assert written == ["b/data/c/0", "b/data/zarr.json", "b/zarr.json"]
 
 
 def test_a_fingerprint_changes_with_the_object(nodes):
@@ -160,7 +161,11 @@ def test_read_only_stores_refuse_every_change(place):
         lambda: nodes.set("b", b""),
         lambda: nodes.delete(["a/zarr.json"]),
         lambda: nodes.delete_tree("a"),
-        lambda: nodes.move_tree("a", "b"),
+        lambda: nodes.create("b", b""),
+        lambda: nodes.replace("a/zarr.json", b"", b"a/zarr.json"),
+        lambda: nodes.remove("a/zarr.json", b"a/zarr.json"),
+        lambda: nodes.remove_node("a", b"a/zarr.json", is_database=False),
+        lambda: nodes.move_node("a", "b", b"a/zarr.json"),
     ):
         with pytest.raises(ReadOnlyError, match="open read-only"):
             change()

@@ -11,11 +11,13 @@ import pytest
 import xarray as xr
 import zarr
 
+from zdb.engine.claims import Claims
+from zdb.engine.conditional import MemoryNodes
 from zdb.engine.node import Node
 from zdb.engine.nodes import NodeStore
 from zdb.engine.reader import open_value
 from zdb.engine.store import open_store
-from zdb.engine.writer import LayoutOptions, clear_leftovers, publish
+from zdb.engine.writer import LayoutOptions, publish
 from zdb.errors import StorageError, UnsupportedValueError, WriteError
 
 OWN = {"zdb_kind": "value", "zdb_version": 1, "zdb_id": "i", "zdb_format": "array"}
@@ -37,10 +39,11 @@ def node(nodes, path="k"):
 
 
 def put(nodes, dataset, path="k", seal=dict, **options):
-    previous = node(nodes, path)
-    generation = 0 if previous is None else previous.generation + 1
-    sealed = {**OWN, "zdb_generation": generation}
-    publish(nodes, path, dataset, generation, lambda: {**sealed, **seal()}, previous, LayoutOptions(**options))
+    def sealed(_, generation):
+        return {**OWN, "zdb_generation": generation, **seal()}
+
+    with Claims(nodes).take(path) as claim:
+        publish(nodes, claim, dataset, sealed, LayoutOptions(**options))
     return node(nodes, path)
 
 
@@ -73,10 +76,22 @@ def test_what_is_written_is_read(nodes):
 
 def intercept_objects(nodes, monkeypatch, write):
     """Call ``write(path, put_object)`` for each object that is written through the store itself, once."""
-    staging_sets = type(nodes).stage is NodeStore.stage
-    for name in ["set"] if staging_sets else ["set", "stage"]:
-        original = getattr(nodes, name)
-        monkeypatch.setattr(nodes, name, lambda path, data, put=original: write(path, lambda: put(path, data)))
+    names = ["set"]
+    if type(nodes).stage is not NodeStore.stage:
+        names.append("stage")
+    if not isinstance(nodes, MemoryNodes):  # which sets what it replaces
+        names.append("replace")
+
+    def intercepted(put):
+        def call(path, *rest, **options):
+            done = []
+            write(path, lambda: done.append(put(path, *rest, **options)))
+            return done[0]
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(nodes, name, intercepted(getattr(nodes, name)))
 
 
 def test_the_commit_comes_last(nodes, monkeypatch):
@@ -84,7 +99,8 @@ def test_the_commit_comes_last(nodes, monkeypatch):
     order = []
 
     def note(path, put_object):
-        order.append(path)
+        if path.startswith("k/"):
+            order.append(path)
         if path == "k/v/zarr.json":
             assert chunk_files(nodes)
         put_object()
@@ -144,8 +160,11 @@ def test_leftovers_of_any_kind_are_cleared_before_the_next_write(nodes):
     kept = set(nodes.list_objects(""))
     for junk in ("k/v/0.0", "k/v/c.0.0", "k/old/zarr.json", "k/old/c/0", "k/.zarr.json.tmp", "k/v/c/0/0.tmp"):
         nodes.set(junk, b"junk")
-    clear_leftovers(nodes, "k", node(nodes))
-    assert set(nodes.list_objects("")) == kept
+    put(nodes, example(2))
+    put(nodes, example(3))
+    put(nodes, example(1))
+    assert set(nodes.list_objects("")) - {"k/.previous.json"} >= kept
+    assert not [path for path in nodes.list_objects("k") if nodes.get(path) == b"junk"]
     nodes.set("new/v/c/0/0", b"junk of a writer that was killed")
     put(nodes, example(2), "new")
     np.testing.assert_array_equal(open_value(nodes, node(nodes, "new"))["v"], example(2)["v"])
@@ -172,13 +191,18 @@ class Refusing:
 def test_a_failing_store_leaves_what_was_there(nodes, monkeypatch, failing, replacing):
     if replacing:
         put(nodes, example(1))
+    else:
+        put(nodes, example(1), "other")  # makes the groups in which records lie
     before = {path: nodes.get(path) for path in nodes.list_objects("") if path != "k/v/zarr.json"}
     Refusing(nodes, monkeypatch, failing)
     with pytest.raises(StorageError, match="refuses"):
         put(nodes, example(2))
     monkeypatch.undo()
     after = {path: nodes.get(path) for path in nodes.list_objects("") if path != "k/v/zarr.json"}
-    assert after == before
+    if nodes.loses_answers and failing == "k/zarr.json":
+        assert before.items() <= after.items()  # the commit may yet be carried out
+    else:
+        assert after == before
     if replacing:
         np.testing.assert_array_equal(open_value(nodes, node(nodes))["v"], example(1)["v"])
     put(nodes, example(3))
@@ -250,7 +274,7 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_written(local, data
     with pytest.raises(UnsupportedValueError, match=why) as caught:
         put(local, dataset)
     assert str(caught.value).startswith("k")
-    assert local.list_objects("") == []
+    assert {path for path in local.list_objects("") if not path.startswith("_zdb/")} == set()
 
 
 # Bytes

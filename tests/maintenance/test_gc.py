@@ -151,7 +151,7 @@ def test_a_record_that_is_referred_to_meanwhile_comes_back(db: Database, monkeyp
     def write_before(paths: Any) -> None:
         paths = list(paths)
         if any("environments" in path for path in paths):
-            db._engine.publish_small("b", attributes)
+            db._engine.publish_small("b", lambda *_: attributes)
         delete(paths)
 
     monkeypatch.setattr(db._engine.nodes, "delete", write_before)

@@ -205,6 +205,9 @@ class ArrayTarget:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_array", "_direct")}
 
+    def __dask_tokenize__(self) -> tuple[str, str, dict[str, Any]]:
+        return (self.nodes.url, self.node.path, self.node.metadata)  # else dask pickles it
+
     @cached_property
     def _array(self) -> zarr.Array[Any]:
         return open_array(self.nodes, self.node, reading=False)

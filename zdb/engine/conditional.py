@@ -1,52 +1,153 @@
-"""Stores that make an object only if it is not there, so that of several writers one is the first."""
+"""Stores that write an object only if nobody else has done so since it was read, in one step."""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from typing import TYPE_CHECKING
 
-from zdb.engine.remote import ZarrNodes
+from zdb import config
+from zdb.engine.nodes import NodeStore, Tagged
+from zdb.engine.remote import ZarrNodes, bounded
+from zdb.errors import ClaimsUnsupportedError
 
 if TYPE_CHECKING:
     from zarr.storage import FsspecStore
+
+    from zdb.engine.nodes import Tag
 
 __all__ = ["MemoryNodes", "S3Nodes"]
 
 _memory_lock = threading.Lock()
 # What S3 answers where a condition does not hold; the second one if another conditional write is on its way.
-_REFUSALS = {"PreconditionFailed", "ConditionalRequestConflict"}
+_REFUSALS = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404"}
+_NEVER = '"00000000000000000000000000000000"'  # no object has this ETag
 
 
 class MemoryNodes(ZarrNodes):
     """A store in the memory of this process."""
 
-    def create(self, path: str, data: bytes) -> bool:
+    def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:  # noqa: ARG002
         with _memory_lock:
-            return super().create(path, data)
+            return NodeStore.replace(self, path, data, tag)
+
+    def remove(self, path: str, tag: Tag) -> bool:
+        with _memory_lock:
+            return NodeStore.remove(self, path, tag)
 
 
 class S3Nodes(ZarrNodes):
     """A bucket, through s3fs."""
 
     store: FsspecStore
+    loses_answers = True
+    # By server and bucket, whether it also removes conditionally; that it writes so has been seen of all that are here.
+    _tested: dict[tuple[str, str], bool] = {}  # noqa: RUF012 - shared on purpose
+
+    @property
+    def removes_conditionally(self) -> bool:  # type: ignore[override]
+        return self._tested.get(self._bucket, False)
+
+    @property
+    def _bucket(self) -> tuple[str, str]:
+        fs = self.store.fs
+        return (str(fs.client_kwargs.get("endpoint_url") or fs.endpoint_url), self._place("")["Bucket"])
 
     def _place(self, path: str) -> dict[str, str]:
         bucket, _, key = f"{self.store.path}/{path}".partition("/")
         return {"Bucket": bucket, "Key": key}
 
-    def create(self, path: str, data: bytes) -> bool:
+    async def _read_tagged(self, path: str) -> Tagged | None:
+        from s3fs.core import _error_wrapper
+
+        async def read() -> Tagged:
+            answer = await self.store.fs._call_s3("get_object", **self._place(path))  # noqa: SLF001
+            async with answer["Body"] as body:
+                return Tagged(await body.read(), answer["ETag"])
+
+        try:
+            found: Tagged = await _error_wrapper(read, retries=self.store.fs.retries)
+        except FileNotFoundError:
+            return None
+        return found
+
+    def read_tagged_many(self, paths: list[str]) -> list[Tagged | None]:
+        return self._run(" ".join(paths), bounded(self._read_tagged, paths))
+
+    def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:  # noqa: ARG002
         self.require_writable()
+        if config.get("claims") == "none":
+            return NodeStore.replace(self, path, data, None if tag is None else self.get(path))
+        if path != "zarr.json":
+            self._test_conditions()
+        written = self._run(path, self._put(path, data, tag), "write")
+        if path == "zarr.json":  # before there is a database, nothing else may lie in its place
+            self._test_conditions()
+        return written
 
-        async def put() -> bool:
-            try:
-                await self.store.fs._call_s3("put_object", Body=data, IfNoneMatch="*", **self._place(path))  # noqa: SLF001
-            except Exception as error:
-                if _code(error) in _REFUSALS:
-                    return False
+    async def _put(self, path: str, data: bytes, tag: Tag | None) -> Tag | None:
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        try:
+            place = self._place(path)
+            answer = await self.store.fs._call_s3("put_object", Body=data, **condition, **place)  # noqa: SLF001
+        except Exception as error:
+            if _code(error) not in _REFUSALS:
                 raise
-            return True
+            # When an answer was lost, the client library tries again, and is refused because of its own write.
+            found = await self._read_tagged(path)
+            return found.tag if found is not None and found.data == data else None
+        return str(answer["ETag"])
 
-        return self._run(path, put(), "write")
+    def remove(self, path: str, tag: Tag) -> bool:
+        self.require_writable()
+        if config.get("claims") != "none":
+            self._test_conditions()
+        if not self.removes_conditionally:
+            found = self.read_tagged(path)
+            if found is None or found.tag != tag:
+                return found is None
+            self.delete([path])
+            return True
+        return self._run(path, self._delete_if(path, tag), "write")
+
+    async def _delete_if(self, path: str, tag: Tag) -> bool:
+        try:
+            await self.store.fs._call_s3("delete_object", IfMatch=tag, **self._place(path))  # noqa: SLF001
+        except Exception as error:
+            if _code(error) not in _REFUSALS:
+                raise
+            return await self._read_tagged(path) is None
+        return True
+
+    def _test_conditions(self) -> None:
+        """See once that this server does what it is asked; some write without a word although the condition fails."""
+        if self._bucket in self._tested:
+            return
+        path = f"_zdb/.test-{uuid.uuid4().hex}"
+
+        async def test() -> tuple[bool, bool]:
+            writes = (
+                await self._put(path, b"1", None)
+                and not await self._put(path, b"2", None)
+                and not await self._put(path, b"3", _NEVER)
+            )
+            if not writes:
+                return False, False
+            try:
+                await self.store.fs._call_s3("delete_object", IfMatch=_NEVER, **self._place(path))  # noqa: SLF001
+            except Exception as error:  # noqa: BLE001 - servers that do not know it answer in many ways
+                return True, _code(error) in _REFUSALS
+            return True, False
+
+        writes, removes = self._run(path, test(), "write")
+        self.delete([path])
+        if not writes:
+            raise ClaimsUnsupportedError(
+                f"{self.url}: this server ignores the conditions of conditional writes, so it cannot keep two writers "
+                "of one key apart; use another server, or, where only one process writes at a time, set claims "
+                "to 'none' (ZDB_CLAIMS=none)"
+            )
+        self._tested[self._bucket] = removes
 
 
 def _code(error: BaseException | None) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from zdb.engine.fence import Fence
+
 __all__ = ["Gate", "close_gate"]
 
 # Gates of this process by id, and the ids of those that were closed, the last ones: a task may come after that.
@@ -24,25 +26,41 @@ REMEMBERED = 10_000
 
 
 class Gate:
-    """Lets writes through until it is closed.
+    """Lets writes through until it is closed, and while the claim of the key is held.
 
     When one task of a dask graph fails, others still run in their threads. What they write later must not meet the next
     attempt, which uses the same paths. Pickled, it is one gate in each process that it is sent to, and
     :func:`close_gate` closes that.
+
+    Parameters
+    ----------
+    fence : Fence, optional
+        Of the claim.
+    gate_id : str, optional
+
+    Attributes
+    ----------
+    was_sent : bool
+        It was pickled, so other processes may write what belongs to it.
     """
 
-    def __init__(self, gate_id: str | None = None) -> None:
+    def __init__(self, fence: Fence | None = None, gate_id: str | None = None) -> None:
         self.id = gate_id or uuid.uuid4().hex
+        self.was_sent = False
+        self._fence = fence
         self._is_open = True
         self._inside = 0
         self._changed = threading.Condition()
         with _registry_lock:
             _gates[self.id] = self
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (_gate_of, (self.id,))
+    def __reduce__(self) -> tuple[object, tuple[str, Fence | None]]:
+        self.was_sent = True
+        return (_gate_of, (self.id, self._fence))
 
     def __enter__(self) -> Self:
+        if self._fence is not None:
+            self._fence.check()
         with self._changed:
             if not self._is_open:
                 raise WriteError("the value that this belongs to is not written any more")
@@ -66,12 +84,12 @@ class Gate:
             self._changed.wait_for(lambda: not self._inside)
 
 
-def _gate_of(gate_id: str) -> Gate:
+def _gate_of(gate_id: str, fence: Fence | None) -> Gate:
     """Return the gate of this process with an id."""
     with _registry_lock:
         gate = _gates.get(gate_id)
         if gate is None:
-            gate = Gate(gate_id)
+            gate = Gate(fence, gate_id)
             if gate_id in _closed:
                 gate.close()
         return gate

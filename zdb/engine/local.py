@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import math
 import os
@@ -15,12 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from zdb.engine.durability import is_durable, make_folders, sync_below, sync_file, sync_folder
+from zdb.engine.folder_lock import locked_folders
+from zdb.engine.node import node_path
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from zarr.abc.store import Store
+
+    from zdb.engine.nodes import Tag
 
 __all__ = ["LocalNodes"]
 
@@ -95,24 +98,29 @@ class LocalNodes(NodeStore):
 
     def _write(self, path: str, parts: Iterable[bytes], *, durable: bool) -> None:
         self.require_writable()
-        target = self._at(path)
-        # The name does not end in zarr.json and starts with a dot: no reader takes it for a node or a chunk.
-        folder, name = os.path.split(target)
-        temporary = f"{folder}/.{name}.{_unique()}"
         with translated(self.url, path):
-            try:
-                with self._opened(temporary, durable=durable) as file:
-                    file.writelines(parts)
-                    if durable:
-                        file.flush()
-                        sync_file(file.fileno())
-                os.replace(temporary, target)  # noqa: PTH105
+            with self._temporary(path, parts, durable=durable) as temporary:
+                os.replace(temporary, self._at(path))  # noqa: PTH105
+            if durable:
+                sync_folder(os.path.dirname(temporary))  # noqa: PTH120
+
+    @contextlib.contextmanager
+    def _temporary(self, path: str, parts: Iterable[bytes], *, durable: bool) -> Iterator[str]:
+        """Write what an object is to hold, beside it; it is removed if the block fails."""
+        # The name does not end in zarr.json and starts with a dot: no reader takes it for a node or a chunk.
+        folder, name = os.path.split(self._at(path))
+        temporary = f"{folder}/.{name}.{_unique()}"
+        try:
+            with self._opened(temporary, durable=durable) as file:
+                file.writelines(parts)
                 if durable:
-                    sync_folder(folder)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)  # noqa: PTH108
-                raise
+                    file.flush()
+                    sync_file(file.fileno())
+            yield temporary
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
 
     def _opened(self, temporary: str, *, durable: bool) -> BinaryIO:
         """Open a new file; a folder that another process removes because it is empty is made again."""
@@ -123,30 +131,46 @@ class LocalNodes(NodeStore):
                 make_folders(os.path.dirname(temporary), durable=durable)  # noqa: PTH120
         return open(temporary, "xb")  # noqa: PTH123
 
-    def create(self, path: str, data: bytes) -> bool:
+    def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:
         self.require_writable()
-        target = self._at(path)
-        folder, name = os.path.split(target)
-        temporary = f"{folder}/.{name}.{_unique()}"
+        durable = lasting and self._durable
+        folder = os.path.dirname(self._at(path))  # noqa: PTH120
         with translated(self.url, path):
-            try:
-                with self._opened(temporary, durable=self._durable) as file:
-                    file.write(data)
-                    if self._durable:
-                        file.flush()
-                        sync_file(file.fileno())
-                os.link(temporary, target)
-                if self._durable:
-                    sync_folder(folder)
-            except FileExistsError:
+            while (tag is None) != os.path.exists(self._at(path)):  # noqa: PTH110
+                with contextlib.suppress(FileNotFoundError), self._temporary(path, (data,), durable=durable) as made:
+                    with locked_folders(self.root, [folder], create=False) as is_locked:
+                        is_same = is_locked and self.get(path) == tag
+                        if is_same:
+                            os.rename(made, self._at(path))  # noqa: PTH104
+                    if is_same:
+                        if durable:
+                            sync_folder(folder)
+                        return data
+                    os.unlink(made)  # noqa: PTH108
+                    if is_locked:
+                        return None
+        return None
+
+    def remove(self, path: str, tag: Tag) -> bool:
+        self.require_writable()
+        folder = os.path.dirname(self._at(path))  # noqa: PTH120
+        with translated(self.url, path), locked_folders(self.root, [folder], create=False) as is_locked:
+            if not is_locked or self.get(path) != tag:
                 return False
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOTSUP):
-                    raise
-                return super().create(path, data)  # a file system without hard links
-            finally:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)  # noqa: PTH108
+            os.unlink(self._at(path))  # noqa: PTH108
+            with contextlib.suppress(OSError):  # something lies in it
+                os.rmdir(folder)  # noqa: PTH106
+            return True
+
+    def remove_node(self, path: str, tag: Tag, *, is_database: bool) -> bool:  # noqa: ARG002 - one rename takes all
+        self.require_writable()
+        place = self._at(path)
+        with translated(self.url, path):
+            with locked_folders(self.root, [place], create=False) as is_locked:
+                if not is_locked or self.get(node_path(path)) != tag:
+                    return False
+                hidden = self._hide(path)
+            self._delete_hidden(hidden)
         return True
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -165,17 +189,20 @@ class LocalNodes(NodeStore):
 
     def delete_tree(self, path: str) -> None:
         self.require_writable()
+        with translated(self.url, path), contextlib.suppress(FileNotFoundError):
+            self._delete_hidden(self._hide(path))
+
+    def _hide(self, path: str) -> str:
+        """Take a whole tree out of sight by one rename; names that start with a dot are no keys."""
         folder, name = os.path.split(self._at(path))
-        # One rename takes the whole tree out of sight; names that start with a dot are no keys.
         hidden = f"{folder}/.deleted.{name}.{_unique()}"
-        with translated(self.url, path):
-            try:
-                os.rename(self._at(path), hidden)  # noqa: PTH104
-            except FileNotFoundError:
-                return
-            if self._durable:
-                sync_folder(folder)
-            shutil.rmtree(hidden)
+        os.rename(self._at(path), hidden)  # noqa: PTH104
+        return hidden
+
+    def _delete_hidden(self, hidden: str) -> None:
+        if self._durable:
+            sync_folder(os.path.dirname(hidden))  # noqa: PTH120
+        shutil.rmtree(hidden)
 
     def is_empty(self) -> bool:
         with translated(self.url, "", "read"):
@@ -233,15 +260,20 @@ class LocalNodes(NodeStore):
                 found[one] = [inside._replace(modified=renamed) for inside in self.list_status(one)]
         return found
 
-    def move_tree(self, old: str, new: str) -> None:
+    def move_node(self, old: str, new: str, tag: Tag) -> bool:
         self.require_writable()
-        target = Path(self._at(new))
+        source, target = self._at(old), self._at(new)
         with translated(self.url, new):
-            make_folders(str(target.parent), durable=self._durable)
-            os.rename(self._at(old), target)  # noqa: PTH104
+            make_folders(target, durable=self._durable)
+            with locked_folders(self.root, [source, target], create=False) as is_locked:
+                if not is_locked or self.get(node_path(old)) != tag or self.get(node_path(new)) is not None:
+                    return False
+                shutil.rmtree(target)  # nothing but leftovers
+                os.rename(source, target)  # noqa: PTH104
             if self._durable:
-                sync_folder(str(target.parent))
-                sync_folder(os.path.dirname(self._at(old)))  # noqa: PTH120
+                sync_folder(os.path.dirname(target))  # noqa: PTH120
+                sync_folder(os.path.dirname(source))  # noqa: PTH120
+        return True
 
     def fingerprint(self, path: str) -> object:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -22,9 +23,12 @@ __all__ = [
     "ArrayNode",
     "Node",
     "dump",
+    "is_chunk_of",
     "key_encoding",
+    "next_generation",
     "node_path",
     "previous_path",
+    "same_keys_after",
 ]
 
 FORMAT_VERSION = 1
@@ -35,6 +39,7 @@ JSONDict = dict[str, Any]
 # dimensions. The fourth encoding of Zarr, "v2" with "/", is left out: it gives the keys of
 # "v2" with "." in one dimension.
 _ENCODINGS = (("default", "/"), ("v2", "."), ("default", "."))
+_CHUNK_NAMES = (re.compile(r"c(/\d+)+"), re.compile(r"\d+(\.\d+)*"), re.compile(r"c(\.\d+)+"))
 
 
 def node_path(path: str) -> str:
@@ -51,6 +56,25 @@ def key_encoding(generation: int) -> JSONDict:
     """Return the chunk key encoding of a generation, as it stands in ``zarr.json``."""
     name, separator = _ENCODINGS[generation % len(_ENCODINGS)]
     return {"name": name, "configuration": {"separator": separator}}
+
+
+def is_chunk_of(generation: int, name: str) -> bool:
+    """Whether an object of this name in an array is a chunk of this generation, or of one with the same chunk keys."""
+    return _CHUNK_NAMES[generation % len(_ENCODINGS)].fullmatch(name) is not None
+
+
+def next_generation(handed_out: int, live: Node | None) -> int:
+    """Return a generation after those that were handed out, whose chunk keys differ from those of the live one."""
+    following = max(handed_out, -1 if live is None else live.generation) + 1
+    if live is not None and (following - live.generation) % len(_ENCODINGS) == 0:
+        following += 1
+    return following
+
+
+def same_keys_after(generation: int, other: int) -> int:
+    """Return the least generation with the chunk keys of `generation` that is not below it and above `other`."""
+    step = len(_ENCODINGS)
+    return generation + step * max(0, (other - generation) // step + 1)
 
 
 def dump(document: JSONDict) -> bytes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-__all__ = ["NodeStore", "ObjectStatus", "system_error", "translated"]
+__all__ = ["NodeStore", "ObjectStatus", "Tag", "Tagged", "system_error", "translated"]
 
 
 class ObjectStatus(NamedTuple):
@@ -26,6 +26,16 @@ class ObjectStatus(NamedTuple):
     path: str
     size: int
     modified: datetime | None
+
+
+Tag = bytes | str
+
+
+class Tagged(NamedTuple):
+    """An object and what tells whether it was replaced since."""
+
+    data: bytes
+    tag: Tag
 
 
 class NodeStore(ABC):
@@ -39,11 +49,17 @@ class NodeStore(ABC):
         Writing raises :class:`~zdb.errors.ReadOnlyError`.
     how_to_write : str
         The advice that this error gives.
+    loses_answers : bool
+        A write that failed may be carried out all the same, also later.
+    removes_conditionally : bool
+        :meth:`remove` is one step.
     """
 
     url: str
     read_only: bool
     how_to_write = "open it with mode='a' or 'r+' to write"
+    loses_answers = False
+    removes_conditionally = True
 
     @abstractmethod
     def get(self, path: str) -> bytes | None:
@@ -73,14 +89,54 @@ class NodeStore(ABC):
         """Wait until all that this machine wrote below a path is in the store for good."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write an object if there is none, and tell whether it was written.
+        """Write an object if there is none, and tell whether it was written."""
+        return self.replace(path, data, None) is not None
 
-        Stores that can do it make it one step; on others a second writer in the same moment wins.
+    # What keeps several writers apart. Here an object is its own tag, and nothing is one step: stores see to that.
+
+    def read_tagged(self, path: str) -> Tagged | None:
+        """Return the object and its tag, or None if there is none."""
+        return self.read_tagged_many([path])[0]
+
+    def read_tagged_many(self, paths: list[str]) -> list[Tagged | None]:
+        """Return several objects with their tags, read concurrently where that helps."""
+        return [None if data is None else Tagged(data, data) for data in self.get_many(paths)]
+
+    def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:  # noqa: ARG002
+        """Write an object in one step if it still has this tag, or if there is none for the tag None.
+
+        Parameters
+        ----------
+        path : str
+        data : bytes
+        tag : bytes, str or None
+        lasting : bool
+            If false, it need not outlive a loss of power.
+
+        Returns
+        -------
+        tag or None
+            None if it was not written.
         """
-        if self.get(path) is not None:
-            return False
+        if self.get(path) != tag:
+            return None
         self.set(path, data)
+        return data
+
+    def remove(self, path: str, tag: Tag) -> bool:
+        """Remove an object if it still has this tag, and tell whether it is gone."""
+        if self.get(path) != tag:
+            return False
+        self.delete([path])
         return True
+
+    @abstractmethod
+    def remove_node(self, path: str, tag: Tag, *, is_database: bool) -> bool:
+        """Remove a node that still has this tag with all that is below it, and tell whether it did."""
+
+    @abstractmethod
+    def move_node(self, old: str, new: str, tag: Tag) -> bool:
+        """Move a node that still has this tag, with all below it, to a path without one; tell whether it did."""
 
     @abstractmethod
     def delete(self, paths: Iterable[str]) -> None:
@@ -112,10 +168,6 @@ class NodeStore(ABC):
     def list_hidden(self, path: str) -> dict[str, list[ObjectStatus]]:  # noqa: ARG002
         """Return what was left beside the names in a database by writes and deletions, by path; only local disks do."""
         return {}
-
-    @abstractmethod
-    def move_tree(self, old: str, new: str) -> None:
-        """Give all objects below `old` a path below `new`, which is empty before."""
 
     @abstractmethod
     def fingerprint(self, path: str) -> object:

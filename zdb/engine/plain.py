@@ -7,24 +7,25 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, VALUE, Node, dump, node_path
+from zdb.engine.lookup import Lookup
+from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
 from zdb.errors import (
-    InvalidKeyError,
     KeyConflictError,
+    KeyExistsError,
+    KeyNotFoundError,
     UnsupportedValueError,
-    UnsupportedVersionError,
     WriteError,
     ZdbError,
 )
-from zdb.keys import is_listed, join, split
+from zdb.keys import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import xarray as xr
 
-    from zdb.engine.store import NodeStore
-    from zdb.engine.writer import LayoutOptions
+    from zdb.engine.claim import Claim
+    from zdb.engine.writer import LayoutOptions, Seal
     from zdb.formats.registry import Partitioned
 
 __all__ = ["PlainEngine"]
@@ -36,141 +37,8 @@ RECORD_RENEWAL = timedelta(hours=12)
 JSONDict = dict[str, Any]
 
 
-class PlainEngine:
-    """Nodes of one store by path, as plain Zarr.
-
-    Parameters
-    ----------
-    nodes : NodeStore
-
-    Notes
-    -----
-    What is known of the store is remembered only where it saves requests and does no harm when it is out of date: which
-    databases and records exist, and which names differ only by case.
-    """
-
-    def __init__(self, nodes: NodeStore) -> None:
-        self.nodes = nodes
-        self._forget()
-
-    def __getstate__(self) -> JSONDict:
-        return {"nodes": self.nodes}
-
-    def __setstate__(self, state: JSONDict) -> None:
-        self.nodes = state["nodes"]
-        self._forget()
-
-    def _forget(self) -> None:
-        self._consolidated: bool | None = None  # not known before the first look
-        self._databases: set[str] = set()
-        self._records: dict[str, float] = {}  # until when they need not be looked at
-        self._names: dict[str, dict[str, str]] = {}
-
-    # Looking up
-
-    def node(self, path: str) -> Node | None:
-        """Return what lies at a path, or None.
-
-        Raises
-        ------
-        UnsupportedVersionError
-            A newer zdb wrote it.
-        """
-        data = self.nodes.get(node_path(path))
-        return None if data is None else self._parsed(path, data)
-
-    def _parsed(self, path: str, data: bytes) -> Node | None:
-        node = Node.parse(path, data)
-        if node.version > FORMAT_VERSION:
-            raise UnsupportedVersionError(
-                f"{self.nodes.url}: {path or 'the database'} has format version {node.version}; this zdb reads up to "
-                f"{FORMAT_VERSION}. Update zdb"
-            )
-        if not path and self._consolidated is None:
-            self._consolidated = "consolidated_metadata" in node.document
-        if node.kind == DATABASE:
-            self._databases.add(path)
-        elif node.kind == FOREIGN and self._is_part_of_value(path):
-            return None
-        return node
-
-    def _is_part_of_value(self, path: str) -> bool:
-        """Whether a node that zdb does not know is an array or group inside of a value."""
-        parent, _ = split(path)
-        while parent and parent not in self._databases:
-            data = self.nodes.get(node_path(parent))
-            if data is not None:
-                node = Node.parse(parent, data)
-                if node.kind == VALUE:
-                    return True
-                if node.kind == DATABASE:
-                    return False
-            parent, _ = split(parent)
-        return False
-
-    def is_database(self, node: Node) -> bool:
-        """Whether a node has keys below it: a database, or a plain Zarr group that holds only groups."""
-        if node.kind != FOREIGN:
-            return node.kind == DATABASE
-        if node.document["node_type"] == "array" or node.arrays:
-            return False
-        children = self.children(node.path).values()
-        return not any(child.document["node_type"] == "array" for child in children)
-
-    def names(self, path: str) -> list[str]:
-        """Names of the keys directly in a database, sorted; unfinished work is none."""
-        names = [name for name in self.nodes.list_names(path) if is_listed(name)]
-        absent = set(self.nodes.missing([node_path(join(path, name)) for name in names]))
-        return [name for name in names if node_path(join(path, name)) not in absent]
-
-    def children(self, path: str, names: list[str] | None = None) -> dict[str, Node]:
-        """Nodes directly below a path, by name, read concurrently."""
-        if names is None:
-            names = [name for name in self.nodes.list_names(path) if is_listed(name)]
-        found = self.nodes.get_many([node_path(join(path, name)) for name in names])
-        return {
-            name: Node.parse(join(path, name), data)
-            for name, data in zip(names, found, strict=True)
-            if data is not None
-        }
-
-    # Writing
-
-    def check_vacant(self, path: str) -> None:
-        """Raise unless a new node may be made at a path at which nothing is.
-
-        Raises
-        ------
-        KeyConflictError
-            A value lies above it.
-        InvalidKeyError
-            A sibling differs only by case.
-        """
-        above, _ = split(path)
-        while above:
-            node = self.node(above)  # not from memory: another process may have deleted or replaced it
-            if node is None:
-                self._drop(above)
-                self._check_no_twin(above)
-            elif self.is_database(node):
-                break
-            else:
-                raise KeyConflictError(
-                    f"{path}: {above} is a value, so nothing can be put below it; use another key or delete the value"
-                )
-            above, _ = split(above)
-        self._check_no_twin(path)
-
-    def _check_no_twin(self, path: str) -> None:
-        parent, name = split(path)
-        twin = self._siblings(parent).get(name.casefold(), name)
-        if twin != name and self.nodes.get(node_path(join(parent, twin))) is not None:
-            raise InvalidKeyError(f"{path}: {join(parent, twin)} exists and differs only by case")
-
-    def _siblings(self, parent: str) -> dict[str, str]:
-        if parent not in self._names:
-            self._names[parent] = {name.casefold(): name for name in self.nodes.list_names(parent)}
-        return self._names[parent]
+class PlainEngine(Lookup):
+    """Nodes of one store by path, as plain Zarr: read, published, deleted and moved."""
 
     def create_databases(self, path: str) -> None:
         """Make a database at a path and at all paths above it, where there is none."""
@@ -182,73 +50,110 @@ class PlainEngine:
         self._remember(path)
 
     def create_database(self, path: str) -> None:
-        """Make a database at a path, where there is none, without looking at what lies above it."""
-        if self.nodes.get(node_path(path)) is None:
-            attributes = {"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()}
-            document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-            self.nodes.create(node_path(path), dump(document))  # of several processes, one gives it its id
+        """Make a database at a path, where there is none, without looking at what lies above it.
+
+        Raises
+        ------
+        KeyConflictError
+            Another process has put a value there.
+        """
+        node = self.node(path)
+        while node is None:
+            if not path:
+                self.nodes.create(node_path(path), new_database())  # of several processes, one gives it its id
+            elif claim := self.claims.take_new(path):
+                with claim:
+                    self.nodes.create(node_path(path), new_database())
+            node = self.node(path)
+        if not self.is_database(node):
+            raise KeyConflictError(f"{path}: is a value, so nothing can be put below it; use another key")
         self._databases.add(path)
 
-    def _set_group(self, path: str, attributes: JSONDict) -> None:
-        document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        self.nodes.set(node_path(path), dump(document))
+    def create_database_under(self, claim: Claim) -> None:
+        """Make a database at the path of a claim, where there is none."""
+        if claim.previous is None:
+            claim.commit(lambda *_: new_database())
+        self._databases.add(claim.path)
+        self._remember(claim.path)
 
-    def value_attributes(self, format_name: str, format_version: int, previous: Node | None) -> JSONDict:
-        """Return the attributes of the engine for the next generation of a value."""
+    def claim(self, path: str, *, blocking: bool = True, timeout: float | None = None, hand_out: bool = True) -> Claim:
+        """Take the right to write a key; see :meth:`zdb.engine.claims.Claims.take`."""
+        self.nodes.require_writable()
+        return self.claims.take(path, blocking=blocking, timeout=timeout, hand_out=hand_out)
+
+    def value_attributes(
+        self, format_name: str, format_version: int, previous: Node | None, generation: int
+    ) -> JSONDict:
+        """Return the attributes of the engine for a generation of a value."""
         return {
             "zdb_kind": VALUE,
             "zdb_version": FORMAT_VERSION,
             "zdb_id": previous.id if previous else new_id(),
             "zdb_format": format_name,
             "zdb_format_version": format_version,
-            "zdb_generation": previous.generation + 1 if previous else 0,
+            "zdb_generation": generation,
         }
 
-    def publish(
-        self,
-        path: str,
-        encoded: xr.Dataset | xr.DataTree,
-        generation: int,
-        seal: Callable[[], JSONDict],
-        previous: Node | None,
-        options: LayoutOptions,
-    ) -> None:
+    def publish(self, claim: Claim, encoded: xr.Dataset | xr.DataTree, seal: Seal, options: LayoutOptions) -> None:
         """Write a value with arrays; see :func:`zdb.engine.writer.publish`."""
         from zdb.engine.writer import publish
 
-        self.nodes.require_writable()
-        publish(self.nodes, path, encoded, generation, seal, previous, options)
+        publish(self.nodes, claim, encoded, seal, options, self.claims.require_none_below)
+        self._remember(claim.path)
+
+    def publish_small(self, path: str, seal: Seal) -> None:
+        """Write a value that is all in its attributes, by one request.
+
+        Parameters
+        ----------
+        path : str
+        seal : callable
+            As for :meth:`publish`; called again when another writer was faster.
+        """
+        is_written = False
+        while not is_written:
+            seen = self.claims.look(path)
+            node = None if seen.node is None else self._known(seen.node)
+            attributes = seal(node, seen.next_generation)
+            is_written = self.nodes.replace(node_path(path), small_document(attributes), seen.tag) is not None
+            if is_written and seen.node is None:
+                is_written = self._is_reachable(path)
         self._remember(path)
 
-    def publish_small(self, path: str, attributes: JSONDict) -> None:
-        """Write a value that is all in its attributes, by one request."""
-        document = {
-            "zarr_format": 3,
-            "node_type": "group",
-            "attributes": attributes,
-            "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
-        }
-        self.nodes.set(node_path(path), dump(document))
-        self._remember(path)
+    def _is_reachable(self, path: str) -> bool:
+        """See that the database above a new value was not deleted while it was written; if it was, make it anew.
 
-    def _remember(self, path: str) -> None:
-        parent, name = split(path)
-        if parent in self._names:
-            self._names[parent][name.casefold()] = name
+        Returns
+        -------
+        bool
+            False if the value was deleted with it.
+        """
+        above = split(path)[0]
+        if not above:
+            return True
+        node = self.node(above)
+        if node is not None and self.is_database(node):
+            return True
+        self._drop(above.partition("/")[0])  # nothing that is remembered counts any more
+        try:
+            self.create_databases(above)
+        except KeyConflictError:
+            self.nodes.delete([node_path(path)])
+            raise
+        return self.nodes.get(node_path(path)) is not None
 
     def publish_parts(
         self,
-        path: str,
+        claim: Claim,
         partitioned: Partitioned,
-        generation: int,
-        seal: Callable[[], JSONDict],
-        previous: Node | None,
+        seal: Seal,
         options: LayoutOptions,
     ) -> None:
         """Write a value whose parts are computed once, kept in the store, and joined when their sizes are known."""
         from zdb.engine.computing import compute
         from zdb.engine.spool import Spool
 
+        path = claim.path
         with Spool(self.nodes) as spool:
             try:
                 sizes = compute(partitioned.parts(spool.write))
@@ -261,7 +166,7 @@ class PlainEngine:
                 raise WriteError(
                     f"{path}: computing a part failed, the key is as it was before: {type(error).__name__}: {error}"
                 ) from error
-            self.publish(path, encoded, generation, seal, previous, options)
+            self.publish(claim, encoded, seal, options)
 
     def open_plain(self, node: Node) -> Any:
         """Open a node as plain xarray does; see :func:`zdb.engine.reader.open_plain`."""
@@ -281,13 +186,12 @@ class PlainEngine:
         if time.monotonic() < self._records.get(place, 0):
             return
         if self.nodes.get(node_path(place)) is None:
-            groups = [RECORDS, split(place)[0]]
-            for group in groups:
+            for group in (RECORDS, split(place)[0]):
                 if self.nodes.get(node_path(group)) is None:
-                    self._set_group(group, {})
-            self._set_group(place, attributes)
+                    self.nodes.create(node_path(group), group_document({}))
+            self.nodes.create(node_path(place), group_document(attributes))
         elif datetime.now(UTC) - self.modified(place) > RECORD_RENEWAL:
-            self._set_group(place, attributes)  # what is old and not referred to is collected
+            self.nodes.set(node_path(place), group_document(attributes))  # what is old and not referred to is collected
         self._records[place] = time.monotonic() + RECORD_MEMORY
 
     def modified(self, path: str) -> datetime:
@@ -298,39 +202,77 @@ class PlainEngine:
         data = self.nodes.get(node_path(f"{RECORDS}/{path}"))
         return None if data is None else Node.parse(path, data).attributes
 
-    def delete(self, path: str) -> None:
-        """Remove a value or a database with all that is in it."""
-        self.nodes.require_writable()
-        if path not in self._databases:
-            self.nodes.delete([node_path(path)])
-        self.nodes.delete_tree(path)
-        self._drop(path)
+    def delete(self, path: str) -> bool:
+        """Remove a value or a database with all that is in it, and tell whether there was one.
+
+        What others are writing below a database is waited for.
+        """
+        with self.claim(path, hand_out=False) as claim:
+            while claim.previous is not None:
+                is_database = self.is_database(claim.previous)
+                if is_database:
+                    self.claims.wait_below(path, claim.check)
+                if claim.remove(is_database=is_database):
+                    self._drop(path)
+                    return True
+                claim.look_again()
+        return False
 
     def move(self, old: str, new: str) -> None:
-        """Give a value or a database another path, at which nothing is."""
-        self.create_databases(split(new)[0])
-        self.nodes.delete_tree(new)
-        self.nodes.move_tree(old, new)
-        self._drop(old)
-        self._remember(new)
+        """Give a value or a database another path, at which nothing is.
 
-    def _drop(self, path: str) -> None:
-        below = f"{path}/"
-        self._databases = {p for p in self._databases if p != path and not p.startswith(below)}
-        self._names = {p: n for p, n in self._names.items() if p != path and not p.startswith(below)}
-        parent, name = split(path)
-        siblings = self._names.get(parent, {})
-        if siblings.get(name.casefold()) == name:
-            del siblings[name.casefold()]
+        Raises
+        ------
+        KeyNotFoundError, KeyExistsError, KeyConflictError
+            Another process was faster.
+        """
+        first, second = sorted((old, new))  # all take them in the same order, so that nobody waits for each other
+        with self.claim(first, hand_out=False) as one, self.claim(second, hand_out=False) as other:
+            source, target = (one, other) if first == old else (other, one)
+            self.check_vacant(new)
+            self.create_databases(split(new)[0])
+            while True:
+                if source.previous is None:
+                    raise KeyNotFoundError(f"{old}: was deleted before it could be renamed")
+                if target.previous is not None:
+                    raise KeyExistsError(f"{new}: exists; delete it first")
+                is_database = self.is_database(source.previous)
+                if is_database:
+                    self.claims.wait_below(old, source.check)
+                self.clear(new)
+                if source.move(target):
+                    break
+                source.look_again()
+                target.look_again()
+            self._drop(old)
+            self._remember(new)
+        if is_database and any(left.endswith("/zarr.json") for left in self.nodes.list_objects(old)):
+            self.create_databases(old)  # small values that were written there meanwhile
+
+    def clear(self, path: str) -> None:
+        """Remove what was left at a path without a node."""
+        left = [one for one in self.nodes.list_objects(path) if one != node_path(path)]
+        if left:
+            self.claims.require_none_below(path)
+            self.nodes.delete(left)
 
     def consolidate(self) -> None:
         """Copy the metadata of all nodes into the root."""
-        data = self.nodes.get(node_path(""))
-        assert data is not None
         metadata = {"kind": "inline", "must_understand": False, "metadata": self._all_metadata("")}
-        document = {**Node.parse("", data).document, "consolidated_metadata": metadata}
-        self.nodes.set(node_path(""), dump(document))
+        self._change_root(lambda document: {**document, "consolidated_metadata": metadata})
         self._consolidated = True
+
+    def _change_root(self, change: Callable[[JSONDict], JSONDict]) -> None:
+        is_written = False
+        while not is_written:
+            found = self.nodes.read_tagged(node_path(""))
+            document = {} if found is None else Node.parse("", found.data).document
+            changed = change(document)
+            is_written = (
+                found is None
+                or changed == document
+                or self.nodes.replace(node_path(""), dump(changed), found.tag) is not None
+            )
 
     def _all_metadata(self, path: str) -> dict[str, JSONDict]:
         found: dict[str, JSONDict] = {}
@@ -347,11 +289,27 @@ class PlainEngine:
         """Take the consolidated metadata off the root, which would hide keys that are written later."""
         if self._consolidated is False:
             return
-        data = self.nodes.get(node_path(""))
-        document = None if data is None else Node.parse("", data).document
-        if document and document.pop("consolidated_metadata", None):
-            self.nodes.set(node_path(""), dump(document))
+        self._change_root(lambda document: {k: v for k, v in document.items() if k != "consolidated_metadata"})
         self._consolidated = False
+
+
+def group_document(attributes: JSONDict) -> bytes:
+    return dump({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def new_database() -> bytes:
+    return group_document({"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()})
+
+
+def small_document(attributes: JSONDict) -> bytes:
+    """Return the node of a value without arrays."""
+    document = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": attributes,
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
+    }
+    return dump(document)
 
 
 def new_id() -> str:

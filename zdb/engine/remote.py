@@ -6,14 +6,19 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zdb import config
+from zdb.engine.node import node_path
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
+from zdb.errors import ClaimsUnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from zarr.abc.store import Store
 
-__all__ = ["ZarrNodes"]
+    from zdb.engine.nodes import Tag
+
+__all__ = ["ZarrNodes", "bounded"]
 
 CONCURRENT_REQUESTS = 64
 T = TypeVar("T")
@@ -66,7 +71,7 @@ class ZarrNodes(NodeStore):
         return None if found is None else found.to_bytes()
 
     def get_many(self, paths: list[str]) -> list[bytes | None]:
-        return self._run("", _bounded(self._get, paths))
+        return self._run("", bounded(self._get, paths))
 
     def set(self, path: str, data: bytes) -> None:
         from zarr.core.buffer import default_buffer_prototype
@@ -77,15 +82,10 @@ class ZarrNodes(NodeStore):
 
     def delete(self, paths: Iterable[str]) -> None:
         self.require_writable()
-        self._run("", _bounded(self.store.delete, list(paths)), "write")
+        self._run("", bounded(self.store.delete, list(paths)), "write")
 
     def delete_tree(self, path: str) -> None:
-        objects = self.list_objects(path)
-        nodes = [p for p in objects if p.endswith("/zarr.json")]
-        # Deeper nodes go first, so that an interruption leaves no child that is back when its parent is made anew.
-        for depth in sorted({p.count("/") for p in nodes}, reverse=True):
-            self.delete(p for p in nodes if p.count("/") == depth)
-        self.delete(set(objects).difference(nodes))
+        self._delete_all(self.list_objects(path))
 
     def is_empty(self) -> bool:
         async def first() -> bool:
@@ -116,7 +116,7 @@ class ZarrNodes(NodeStore):
             if isinstance(self.store, ZipStore):  # its getsize reads the whole object
                 sizes = [self.store._zf.getinfo(one).file_size for one in objects]  # noqa: SLF001
             else:
-                sizes = self._run(path, _bounded(self.store.getsize, objects))
+                sizes = self._run(path, bounded(self.store.getsize, objects))
             return [ObjectStatus(one, size, None) for one, size in zip(objects, sizes, strict=True)]
         root = str(self.store.path).strip("/")
         place = "/".join(filter(None, (root, path)))
@@ -127,17 +127,58 @@ class ZarrNodes(NodeStore):
             listed.pop(itself, None)
         return sorted(ObjectStatus(name, int(info["size"] or 0), _time_of(info)) for name, info in listed.items())
 
-    def move_tree(self, old: str, new: str) -> None:
+    def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:  # noqa: ARG002
         self.require_writable()
-        objects = self.list_objects(old)
+        if config.get("claims") != "none":
+            raise ClaimsUnsupportedError(
+                f"{self.url}: zdb knows no way to keep two writers of one key apart in such a store; copy the database "
+                "to a local disk or to S3, or, where only one process writes at a time, set claims to 'none' "
+                "(ZDB_CLAIMS=none)"
+            )
+        return super().replace(path, data, tag)
+
+    def remove_node(self, path: str, tag: Tag, *, is_database: bool) -> bool:
+        self.require_writable()
+        own = node_path(path)
+        if is_database:
+            self._delete_all(one for one in self.list_objects(path) if one != own and one.endswith("/zarr.json"))
+        if not self.remove(own, tag):
+            return False
+        left = self.list_objects(path)
+        while left and own not in left:  # nodes that others have put there meanwhile go too
+            self._delete_all(left)
+            left = self.list_objects(path) if is_database else []
+        self._delete_all(one for one in left if not is_database and one != own)
+        return True
+
+    def _delete_all(self, paths: Iterable[str]) -> None:
+        """Remove objects, those named ``zarr.json`` first, deepest first.
+
+        So an interruption leaves no child that is back when its parent is made anew.
+        """
+        objects = set(paths)
+        nodes = {path for path in objects if path.endswith("/zarr.json")}
+        for depth in sorted({path.count("/") for path in nodes}, reverse=True):
+            self.delete(path for path in nodes if path.count("/") == depth)
+        self.delete(objects - nodes)
+
+    def move_node(self, old: str, new: str, tag: Tag) -> bool:
+        self.require_writable()
+        own = node_path(old)
+        objects = [path for path in self.list_objects(old) if path != own]
         # The nodes follow when all chunks are there, the top one last: it makes the new name visible.
         nodes = sorted((p for p in objects if p.endswith("/zarr.json")), key=lambda p: -p.count("/"))
         chunks = sorted(set(objects).difference(nodes))
-        self._run(new, _bounded(lambda path: self._copy(path, new + path[len(old) :]), chunks), "write")
+        self._run(new, bounded(lambda path: self._copy(path, new + path[len(old) :]), chunks), "write")
         for node in nodes:
             self._run(new, self._copy(node, new + node[len(old) :]), "write")
-        self.delete([f"{old}/zarr.json"])
-        self.delete_tree(old)
+        found = self.read_tagged(own)
+        if found is None or found.tag != tag or not self.replace(node_path(new), found.data, None):
+            self._delete_all(new + path[len(old) :] for path in objects)
+            return False
+        self.remove(own, tag)  # what another has put there meanwhile stays
+        self._delete_all(objects)
+        return True
 
     async def _copy(self, source: str, target: str) -> None:
         from zarr.core.buffer import default_buffer_prototype
@@ -176,7 +217,7 @@ def _time_of(info: dict[str, Any]) -> datetime | None:
     return None
 
 
-async def _bounded(function: Callable[[str], Coroutine[Any, Any, T]], paths: list[str]) -> list[T]:
+async def bounded(function: Callable[[str], Coroutine[Any, Any, T]], paths: list[str]) -> list[T]:
     slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
     async def one(path: str) -> T:

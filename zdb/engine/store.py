@@ -59,9 +59,25 @@ def _open_fsspec(url: str, storage_options: Mapping[str, Any] | None, read_only:
     with translated(redact_url(url), "", "read"):
         store: FsspecStore = FsspecStore.from_url(url, storage_options=options)
     reopen = (_open_fsspec, (url, storage_options, read_only))
-    protocol = store.fs.protocol
-    kind = S3Nodes if "s3" in ((protocol,) if isinstance(protocol, str) else protocol) else ZarrNodes
+    kind = S3Nodes if _is_s3(store) else ZarrNodes
     return kind(redact_url(url), store, read_only=read_only, reopen=reopen)
+
+
+def _is_s3(store: FsspecStore) -> bool:
+    protocol = store.fs.protocol
+    return "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+
+def _nodes_of(store: Store, *, read_only: bool) -> NodeStore:
+    """Return the nodes of a zarr store, in the way that keeps several writers apart, where there is one."""
+    from zarr.storage import FsspecStore, LocalStore, MemoryStore
+
+    if isinstance(store, LocalStore):
+        return LocalNodes(store.root, read_only=read_only)
+    if isinstance(store, FsspecStore) and _is_s3(store):
+        return S3Nodes(str(store), store, read_only=read_only)
+    kind = MemoryNodes if isinstance(store, MemoryStore) else ZarrNodes
+    return kind(str(store), store, read_only=read_only)
 
 
 def open_store(
@@ -91,7 +107,7 @@ def open_store(
         The protocol is not known or the store cannot be opened.
     """
     if not isinstance(url, (str, os.PathLike)):
-        return ZarrNodes(str(url), url, read_only=read_only or url.read_only)
+        return _nodes_of(url, read_only=read_only or url.read_only)
     text = os.fspath(url)
     protocol, separator, rest = text.partition("://")
     if not separator or protocol == "file":

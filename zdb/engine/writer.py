@@ -5,7 +5,9 @@ The protocol is described in ``docs/format.md``, "Writing".
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,16 +20,17 @@ from zdb.engine.chunks import ArrayTarget
 from zdb.engine.computing import close_everywhere, store
 from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
-from zdb.engine.node import ArrayNode, Node, dump, key_encoding, node_path, previous_path
+from zdb.engine.node import ArrayNode, Node, dump, is_chunk_of, key_encoding, node_path, previous_path
 from zdb.engine.store import LocalNodes
-from zdb.errors import UnsupportedValueError, WriteError, ZdbError
+from zdb.errors import ClaimLostError, UnsupportedValueError, WriteError, ZdbError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
+    from zdb.engine.claim import Claim
     from zdb.engine.store import NodeStore
 
-__all__ = ["LayoutOptions", "publish"]
+__all__ = ["LayoutOptions", "Seal", "publish"]
 
 # The types that lie in the store; formats turn all others into these.
 _STORED_KINDS = "biufcT"
@@ -44,30 +47,32 @@ class LayoutOptions:
     codec: Any = None
 
 
+Seal = Callable[[Node | None, int], JSONDict]
+
+
 def publish(
     nodes: NodeStore,
-    path: str,
+    claim: Claim,
     encoded: xr.Dataset | xr.DataTree,
-    generation: int,
-    seal: Callable[[], JSONDict],
-    previous: Node | None,
+    seal: Seal,
     options: LayoutOptions,
+    check_below: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Write a value so that a reader sees the old one or the new one, never a part.
 
     Parameters
     ----------
     nodes : NodeStore
-    path : str
+    claim : Claim
+        Of the key; it says which generation to write, and is held until the value is visible.
     encoded : xarray.Dataset or xarray.DataTree
         The value as its format encoded it; dask arrays are computed while they are written.
-    generation : int
-        The number of this generation, one more than that of the value it replaces.
     seal : callable
-        Called when all chunks are written, just before the commit; returns the attributes of the engine for the node.
-    previous : Node or None
-        The value that is replaced.
+        Called with what is replaced and the generation when all chunks are written, just before the commit; returns the
+        attributes of the engine for the node.
     options : LayoutOptions
+    check_below : callable, optional
+        Raises if others write below the path of a new value.
 
     Raises
     ------
@@ -77,18 +82,25 @@ def publish(
         Computing the data failed half-way. The old value is intact.
     StorageError
         The store failed. The old value is intact.
+    ClaimLostError
+        Another writer has taken over. What it writes is intact.
     """
-    plan = _Plan(path, _groups(encoded), generation, options)
-    gate = Gate()
-    clear_leftovers(nodes, path, previous)
+    path = claim.path
+    plan = _Plan(path, _groups(encoded), claim.generation, options)
+    gate = Gate(claim.fence)
+    _clear_leftovers(nodes, claim, plan, check_below)
     try:
         _write_chunks(nodes, plan.sources, gate)
-        _write_metadata(nodes, plan, previous)
+        claim.check()
+        _write_metadata(nodes, plan, claim.previous)
         nodes.sync(path)
-        nodes.set(node_path(path), dump(plan.top_document(seal())))
+        claim.commit(lambda previous, generation: dump(plan.top_document(seal(previous, generation))))
     except BaseException as error:
         _close(gate, plan)
-        _discard(nodes, path)
+        settled = not gate.was_sent and not claim.in_doubt
+        claim.give_up(settled=settled)
+        if not isinstance(error, ClaimLostError) and not claim.in_doubt:
+            _discard(nodes, claim, plan)
         if isinstance(error, Exception) and not isinstance(error, (ZdbError, MemoryError)):
             raise WriteError(
                 f"{path}: writing failed, the key is as it was before: {type(error).__name__}: {error}"
@@ -96,11 +108,22 @@ def publish(
         raise
 
 
-def clear_leftovers(nodes: NodeStore, path: str, current: Node | None) -> None:
-    """Remove all objects of a value that do not belong to its current generation."""
-    kept = set() if current is None else set(current.object_paths())
-    nodes.delete(p for p in nodes.list_objects(path) if p not in kept)
-    nodes.prune(path)  # where a chunk c/0/0 was, c/0 may come now
+def _clear_leftovers(nodes: NodeStore, claim: Claim, plan: _Plan, check_below: Callable[[str], object]) -> None:
+    """Remove what lies in the way of new chunks: all that is not of the current generation.
+
+    When the claim was taken over from a writer that may still be at work, what that has written stays, because it may
+    yet commit it.
+    """
+    if claim.is_clean:
+        kept = set() if claim.previous is None else set(claim.previous.object_paths())
+        left = [path for path in nodes.list_objects(claim.path) if path not in kept]
+        if left and claim.previous is None:
+            check_below(claim.path)
+    else:
+        left = plan.own_chunks(nodes)
+    claim.check()
+    nodes.delete(left)
+    nodes.prune(claim.path)  # where a chunk c/0/0 was, c/0 may come now
 
 
 class _Plan:
@@ -162,6 +185,20 @@ class _Plan:
     def is_lazy(self) -> bool:
         """Whether any array is computed while it is written."""
         return any(variable.chunks is not None for _, variable in self.sources)
+
+    def own_chunks(self, nodes: NodeStore) -> list[str]:
+        """Return the objects that have the keys of chunks of this generation of these arrays."""
+        prefixes = [f"{node.path}/" for node, _ in self.sources]
+        return [
+            path
+            for path in nodes.list_objects(self.path)
+            if any(path.startswith(p) and is_chunk_of(self.generation, path[len(p) :]) for p in prefixes)
+        ]
+
+    def metadata(self) -> dict[str, JSONDict]:
+        """Return the metadata of groups and arrays by path, without that of the value itself."""
+        groups = {node_path(f"{self.path}/{name}"): _group_document(own) for name, own in self.groups.items() if name}
+        return groups | {node_path(node.path): node.metadata for node, _ in self.sources}
 
     def top_document(self, attributes: JSONDict) -> JSONDict:
         """Return the ``zarr.json`` of the value, which holds the metadata of all that lies below it."""
@@ -292,8 +329,7 @@ def _in_memory(variable: xr.Variable) -> np.ndarray[Any, Any]:
 
 
 def _write_metadata(nodes: NodeStore, plan: _Plan, previous: Node | None) -> None:
-    documents = {node_path(f"{plan.path}/{name}"): _group_document(own) for name, own in plan.groups.items() if name}
-    documents |= {node_path(node.path): node.metadata for node, _ in plan.sources}
+    documents = plan.metadata()
     if previous is not None:
         documents[previous_path(plan.path)] = previous.document  # its chunks are still there
 
@@ -308,13 +344,15 @@ def _write_metadata(nodes: NodeStore, plan: _Plan, previous: Node | None) -> Non
             list(pool.map(write, documents))
 
 
-def _discard(nodes: NodeStore, path: str) -> None:
+def _discard(nodes: NodeStore, claim: Claim, plan: _Plan) -> None:
     """Remove what a failed write left; what cannot be removed now is cleared by the next write.
 
     What the store holds now decides: a commit can have succeeded although its answer was lost.
     """
-    try:
-        data = nodes.get(node_path(path))
-        clear_leftovers(nodes, path, None if data is None else Node.parse(path, data))
-    except ZdbError:
-        return
+    with contextlib.suppress(ZdbError):
+        claim.check(ask=True)
+        claim.look_again()
+        kept = set() if claim.previous is None else set(claim.previous.object_paths())
+        written = {*plan.own_chunks(nodes), *plan.metadata(), previous_path(plan.path)}
+        nodes.delete(written - kept)
+        nodes.prune(plan.path)

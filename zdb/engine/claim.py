@@ -1,0 +1,335 @@
+"""One claim: what its holder does under it, and what the record says meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import threading
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from zdb import config
+from zdb.engine import heartbeat
+from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path
+from zdb.engine.fence import Fence
+from zdb.engine.holder import Holder
+from zdb.engine.node import Node, next_generation, node_path, same_keys_after
+from zdb.errors import ClaimsUnsupportedError, ZdbError
+from zdb.keys import split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from zdb.engine.nodes import NodeStore, Tag, Tagged
+
+__all__ = ["Claim", "Unclaimed", "parsed"]
+
+ATTEMPTS = 3  # to write the record when answers are lost
+
+
+class Claim:
+    """The right to write a key, held by this process until it is released.
+
+    Attributes
+    ----------
+    path : str
+    token : str
+    generation : int
+        The one to write.
+    previous : Node or None
+        What lies at the path, as it was when the claim was taken or, after a commit was refused, is now.
+    is_clean : bool
+        Nobody else can still be writing, so what is there beside `previous` is left over.
+    in_doubt : bool
+        The commit got no answer, so it may be carried out, also later.
+    fence : Fence
+        Tells in any process whether the claim is still held.
+    plan : str
+        Of a key that is being filled.
+    """
+
+    def __init__(
+        self,
+        nodes: NodeStore,
+        path: str,
+        before: ClaimRecord | None = None,
+        live: Node | None = None,
+        *,
+        hand_out: bool = True,
+    ) -> None:
+        self.path = path
+        self.token = uuid.uuid4().hex
+        self.lease = float(config.get("lease"))
+        self.previous: Node | None = None
+        self.in_doubt = False
+        self._nodes = nodes
+        self._tag: Tag | None = None
+        self._handed_out = CLEAN if before is None else before.generation
+        self._is_resumed = before is not None and before.state == "filling"
+        self._hands_out = hand_out and not self._is_resumed
+        self.is_clean = before is None or _left_clean(before, live)
+        self.generation = next_generation(self._handed_out, live) if self._hands_out else self._handed_out
+        self.plan = before.plan if before is not None and self._is_resumed else ""
+        # What is to be remembered when the claim is released.
+        self._pending = CLEAN if self.is_clean else self._handed_out
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._record = ClaimRecord(
+            path,
+            "held",
+            self.token,
+            self.generation,
+            0,
+            self.lease,
+            since,
+            Holder.this_process(),
+            self.is_clean,
+            self.plan,
+        )
+        self._record_tag: Tag | None = None
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self.fence = Fence(self._nodes, claim_path(path), self.token, self.lease, path)
+        self.fence.renew = self.renew
+
+    # Used by Claims.take
+
+    def take(self, tag: Tag | None) -> bool:
+        """Write the record over what has this tag, and tell whether that went well."""
+        if not self._write(self._record, tag):
+            return False
+        heartbeat.add(self)
+        return True
+
+    def open(self) -> list[tuple[Tagged, ClaimRecord]]:
+        """Look at what lies at the path now, and return the records of the claims above it."""
+        above = map(claim_path, _above(self.path))
+        node, *records = self._nodes.read_tagged_many([node_path(self.path), *above])
+        self.previous, self._tag = parsed(self.path, node)
+        generation = next_generation(self._handed_out, self.previous) if self._hands_out else self.generation
+        if generation != self.generation:  # another value was written before the claim was taken
+            self.generation = generation
+            self._require(self._update(generation=generation))
+        read = [(found, ClaimRecord.parse(found)) for found in records]
+        return [(found, record) for found, record in read if found and record]
+
+    # The record
+
+    def _write(self, record: ClaimRecord, tag: Tag | None) -> bool:
+        started = heartbeat.now()
+        written = self._nodes.replace(claim_path(self.path), record.dump(), tag, lasting=False)
+        if written is None:
+            return False
+        self._record, self._record_tag = record, written
+        self.fence.renewed_at(started)
+        return True
+
+    def _update(self, **changes: Any) -> bool:
+        """Write the record anew, and tell whether the claim was still held."""
+        with self._lock:
+            for _ in range(ATTEMPTS):
+                tag = self._current_tag()
+                if tag is None:
+                    self.fence.lose()
+                    return False
+                if self._write(replace(self._record, beat=self._record.beat + 1, **changes), tag):
+                    return True
+                self._record_tag = None
+        return False
+
+    def _current_tag(self) -> Tag | None:
+        """Return the tag of the record, None if it is that of another writer."""
+        if self._record_tag is None:  # an answer was lost
+            found = self._nodes.read_tagged(claim_path(self.path))
+            record = ClaimRecord.parse(found)
+            if found is None or record is None or record.token != self.token:
+                return None
+            self._record, self._record_tag = record, found.tag
+        return self._record_tag
+
+    def renew(self) -> bool:
+        """Give a sign of life, and tell whether the claim is still held.
+
+        Raises
+        ------
+        StorageError
+            The store does not answer.
+        """
+        with self._lock:
+            if self.fence.is_lost or os.getpid() != self._process:
+                return False
+            try:
+                return self._update()
+            except ZdbError:
+                self._record_tag = None
+                raise
+
+    def check(self, *, ask: bool = False) -> None:
+        """Raise unless the claim is still held.
+
+        Parameters
+        ----------
+        ask : bool
+            Look at the record even if there was a sign of life within the lease.
+
+        Raises
+        ------
+        ClaimLostError
+        """
+        self.fence.check(ask=ask)
+
+    def _require(self, is_held: bool) -> None:
+        if not is_held:
+            self.fence.lose()
+            self.fence.check()
+
+    # What is done under the claim
+
+    def commit(self, make: Callable[[Node | None, int], bytes]) -> None:
+        """Put the node of the value, which makes it visible.
+
+        Parameters
+        ----------
+        make : callable
+            Makes the node from what it replaces and the generation. It is called again when a small value, which needs
+            no claim, was written meanwhile.
+
+        Raises
+        ------
+        ClaimLostError
+            Another writer has taken over; nothing was changed.
+        """
+        while True:
+            data = make(self.previous, self.generation)
+            self.check()
+            self.in_doubt = self._nodes.loses_answers
+            written = self._nodes.replace(node_path(self.path), data, self._tag)
+            self.in_doubt = False
+            if written is not None:
+                self._pending = CLEAN
+                return
+            self.check(ask=True)
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Look at what lies at the path now."""
+        self.previous, self._tag = parsed(self.path, self._nodes.read_tagged(node_path(self.path)))
+        if self.previous is not None and self.previous.generation >= self.generation:
+            self.generation = same_keys_after(self.generation, self.previous.generation)
+
+    def remove(self, *, is_database: bool) -> bool:
+        """Remove `previous` with all below it, and tell whether that was still there."""
+        assert self._tag is not None
+        self.check()
+        return self._nodes.remove_node(self.path, self._tag, is_database=is_database)
+
+    def move(self, target: Claim) -> bool:
+        """Move `previous` with all below it to the path of another claim, and tell whether that was possible."""
+        assert self._tag is not None
+        self.check()
+        target.check()
+        return self._nodes.move_node(self.path, target.path, self._tag)
+
+    def covering(self, path: str) -> Claim:
+        """Return the same claim for a new key below the path, which nobody else writes."""
+        made = copy.copy(self)
+        made._cover(path)  # noqa: SLF001 - of the same class
+        return made
+
+    def _cover(self, path: str) -> None:
+        self.path, self.previous, self._tag, self._process = path, None, None, -1
+
+    # Its end
+
+    def give_up(self, *, settled: bool) -> None:
+        """Say that nothing is going to be committed, and whether all writing of chunks has certainly ended."""
+        self._pending = self._pending if settled and self.is_clean else self.generation
+
+    def leave_filling(self, plan: str) -> None:
+        """Leave the key as one that is being filled by many processes, which does not end by itself.
+
+        Parameters
+        ----------
+        plan : str
+            Where the plan lies.
+        """
+        heartbeat.discard(self)
+        with self._lock:
+            self.plan = plan
+            self._require(self._update(state="filling", plan=plan, generation=self.generation))
+            self._process = -1
+
+    def release(self) -> None:
+        """Let others write the key. If the store fails, they may when the lease is over."""
+        heartbeat.discard(self)
+        with self._lock:
+            if self._process != os.getpid():
+                return
+            self._process = -1
+            with contextlib.suppress(ZdbError):
+                self._release()
+            self.fence.lose()
+
+    def _release(self) -> None:
+        place = claim_path(self.path)
+        free = replace(self._record, state="free", generation=self._pending, plan="").dump()
+        for _ in range(ATTEMPTS):
+            tag = None if self.fence.is_lost else self._current_tag()
+            if tag is None:
+                return
+            if self._pending == CLEAN and self._nodes.removes_conditionally:
+                if self._nodes.remove(place, tag):
+                    return
+            elif self._nodes.replace(place, free, tag, lasting=False) is not None:
+                return
+            self._record_tag = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Unclaimed(Claim):
+    """What takes the place of a claim where the setting `claims` is "none"."""
+
+    def __init__(self, nodes: NodeStore, path: str, *, hand_out: bool) -> None:
+        super().__init__(nodes, path, hand_out=hand_out)
+        self.fence.renewed_at(float("inf"))
+        self.open()
+
+    def _update(self, **changes: Any) -> bool:  # noqa: ARG002
+        return True
+
+    def _release(self) -> None:
+        return
+
+    def leave_filling(self, plan: str) -> None:  # noqa: ARG002
+        raise ClaimsUnsupportedError(f"{self.path}: it takes claims to fill a key (the setting 'claims')")
+
+
+def _left_clean(before: ClaimRecord, live: Node | None) -> bool:
+    """Whether those who had the claim before have certainly ended what they did."""
+    if before.state == "free":
+        return before.generation <= (CLEAN if live is None else live.generation)
+    return before.state == "filling" or (before.clean and before.holder.is_dead())
+
+
+def parsed(path: str, found: Tagged | None) -> tuple[Node | None, Tag | None]:
+    """Return a node that was read, and its tag."""
+    return (None, None) if found is None else (Node.parse(path, found.data), found.tag)
+
+
+def _above(path: str) -> list[str]:
+    """Paths of the databases above a key, without the root."""
+    found = []
+    while path := split(path)[0]:
+        found.append(path)
+    return found

@@ -1,0 +1,97 @@
+"""The record of a claim, as it lies in the store."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from zdb.engine.holder import Holder
+from zdb.engine.node import Node, dump, node_path
+from zdb.errors import CorruptChunkError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from zdb.engine.nodes import Tagged
+
+__all__ = ["CLAIMS", "CLEAN", "ClaimRecord", "claim_path"]
+
+CLAIMS = "_zdb/claims"
+CLEAN = -1  # as a generation: none was handed out that may be written still
+State = Literal["held", "free", "filling"]
+
+
+def claim_path(path: str) -> str:
+    """Return the path of the object that holds the record of the claim of a key."""
+    return node_path(f"{CLAIMS}/{hashlib.sha256(path.encode()).hexdigest()}")
+
+
+@dataclass(frozen=True)
+class ClaimRecord:
+    """Who may write a key.
+
+    Attributes
+    ----------
+    key : str
+        The path of the key in the store.
+    state : {"held", "free", "filling"}
+        "filling": many processes write parts of the value; this does not end by itself.
+    token : str
+        One for each time that the claim was taken.
+    generation : int
+        The last generation that was handed out, whose chunks may still be written; -1 if there is none.
+    beat : int
+        Counts the signs of life.
+    lease : float
+        Seconds without a sign of life after which the claim is lost.
+    since : str
+        When it was taken, by the clock of the holder; for people.
+    holder : Holder
+    clean : bool
+        When it was taken, nobody else could still be writing.
+    plan : str
+        Where the plan of a filling lies.
+    """
+
+    key: str
+    state: State
+    token: str
+    generation: int
+    beat: int
+    lease: float
+    since: str
+    holder: Holder
+    clean: bool = True
+    plan: str = ""
+
+    @classmethod
+    def parse(cls, found: Tagged | None) -> ClaimRecord | None:
+        """Read a record; None if there is none, or none that can be read."""
+        if found is None:
+            return None
+        try:
+            own: dict[str, Any] = Node.parse(CLAIMS, found.data).attributes
+            return cls(
+                str(own["key"]),
+                own["state"],
+                str(own["token"]),
+                int(own["generation"]),
+                int(own["beat"]),
+                float(own["lease"]),
+                str(own["since"]),
+                Holder.parse(own),
+                bool(own.get("clean", False)),
+                str(own.get("plan", "")),
+            )
+        except (CorruptChunkError, KeyError, TypeError, ValueError):
+            return None
+
+    def dump(self) -> bytes:
+        own = {name: value for name, value in vars(self).items() if name != "holder"}
+        attributes = {**own, **self.holder.attributes()}
+        return dump({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+    def __str__(self) -> str:
+        doing = "being filled" if self.state == "filling" else "being written"
+        return f"{self.key}: is {doing} since {self.since} by {self.holder}"

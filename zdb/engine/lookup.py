@@ -1,0 +1,178 @@
+"""Looking up nodes by path, and what is remembered of a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zdb.engine.claims import Claims
+from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, VALUE, Node, node_path
+from zdb.errors import InvalidKeyError, KeyConflictError, UnsupportedVersionError
+from zdb.keys import is_listed, join, split
+
+if TYPE_CHECKING:
+    from zdb.engine.store import NodeStore
+
+__all__ = ["Lookup"]
+
+JSONDict = dict[str, Any]
+
+
+class Lookup:
+    """The nodes of one store by path, and what is remembered of them.
+
+    Parameters
+    ----------
+    nodes : NodeStore
+
+    Notes
+    -----
+    What is known of the store is remembered only where it saves requests and does no harm when it is out of date: which
+    databases and records exist, and which names differ only by case.
+    """
+
+    def __init__(self, nodes: NodeStore) -> None:
+        self.nodes = nodes
+        self.claims = Claims(nodes)
+        self._forget()
+
+    def __getstate__(self) -> JSONDict:
+        return {"nodes": self.nodes}
+
+    def __setstate__(self, state: JSONDict) -> None:
+        self.nodes = state["nodes"]
+        self.claims = Claims(self.nodes)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._consolidated: bool | None = None  # not known before the first look
+        self._databases: set[str] = set()
+        self._records: dict[str, float] = {}  # until when they need not be looked at
+        self._names: dict[str, dict[str, str]] = {}
+
+    # Looking up
+
+    def node(self, path: str) -> Node | None:
+        """Return what lies at a path, or None.
+
+        Raises
+        ------
+        UnsupportedVersionError
+            A newer zdb wrote it.
+        """
+        data = self.nodes.get(node_path(path))
+        return None if data is None else self._parsed(path, data)
+
+    def _parsed(self, path: str, data: bytes) -> Node | None:
+        return self._known(Node.parse(path, data))
+
+    def _known(self, node: Node) -> Node | None:
+        """Check and remember a node that was read; None if it is a part of a value."""
+        path = node.path
+        if node.version > FORMAT_VERSION:
+            raise UnsupportedVersionError(
+                f"{self.nodes.url}: {path or 'the database'} has format version {node.version}; this zdb reads up to "
+                f"{FORMAT_VERSION}. Update zdb"
+            )
+        if not path and self._consolidated is None:
+            self._consolidated = "consolidated_metadata" in node.document
+        if node.kind == DATABASE:
+            self._databases.add(path)
+        elif node.kind == FOREIGN and self._is_part_of_value(path):
+            return None
+        return node
+
+    def _is_part_of_value(self, path: str) -> bool:
+        """Whether a node that zdb does not know is an array or group inside of a value."""
+        parent, _ = split(path)
+        while parent and parent not in self._databases:
+            data = self.nodes.get(node_path(parent))
+            if data is not None:
+                node = Node.parse(parent, data)
+                if node.kind == VALUE:
+                    return True
+                if node.kind == DATABASE:
+                    return False
+            parent, _ = split(parent)
+        return False
+
+    def is_database(self, node: Node) -> bool:
+        """Whether a node has keys below it: a database, or a plain Zarr group that holds only groups."""
+        if node.kind != FOREIGN:
+            return node.kind == DATABASE
+        if node.document["node_type"] == "array" or node.arrays:
+            return False
+        children = self.children(node.path).values()
+        return not any(child.document["node_type"] == "array" for child in children)
+
+    def names(self, path: str) -> list[str]:
+        """Names of the keys directly in a database, sorted; unfinished work is none."""
+        names = [name for name in self.nodes.list_names(path) if is_listed(name)]
+        absent = set(self.nodes.missing([node_path(join(path, name)) for name in names]))
+        return [name for name in names if node_path(join(path, name)) not in absent]
+
+    def children(self, path: str, names: list[str] | None = None) -> dict[str, Node]:
+        """Nodes directly below a path, by name, read concurrently."""
+        if names is None:
+            names = [name for name in self.nodes.list_names(path) if is_listed(name)]
+        found = self.nodes.get_many([node_path(join(path, name)) for name in names])
+        return {
+            name: Node.parse(join(path, name), data)
+            for name, data in zip(names, found, strict=True)
+            if data is not None
+        }
+
+    def check_vacant(self, path: str, *, look: bool = True) -> None:
+        """Raise unless a new node may be made at a path at which nothing is.
+
+        Parameters
+        ----------
+        path : str
+        look : bool
+            Look at the database above even if it is remembered: another process may have deleted or replaced it.
+
+        Raises
+        ------
+        KeyConflictError
+            A value lies above it.
+        InvalidKeyError
+            A sibling differs only by case.
+        """
+        above, _ = split(path)
+        while above and (look or above not in self._databases):
+            node = self.node(above)
+            if node is None:
+                self._drop(above)
+                self._check_no_twin(above)
+            elif self.is_database(node):
+                break
+            else:
+                raise KeyConflictError(
+                    f"{path}: {above} is a value, so nothing can be put below it; use another key or delete the value"
+                )
+            above, _ = split(above)
+        self._check_no_twin(path)
+
+    def _check_no_twin(self, path: str) -> None:
+        parent, name = split(path)
+        twin = self._siblings(parent).get(name.casefold(), name)
+        if twin != name and self.nodes.get(node_path(join(parent, twin))) is not None:
+            raise InvalidKeyError(f"{path}: {join(parent, twin)} exists and differs only by case")
+
+    def _siblings(self, parent: str) -> dict[str, str]:
+        if parent not in self._names:
+            self._names[parent] = {name.casefold(): name for name in self.nodes.list_names(parent)}
+        return self._names[parent]
+
+    def _remember(self, path: str) -> None:
+        parent, name = split(path)
+        if parent in self._names:
+            self._names[parent][name.casefold()] = name
+
+    def _drop(self, path: str) -> None:
+        below = f"{path}/"
+        self._databases = {p for p in self._databases if p != path and not p.startswith(below)}
+        self._names = {p: n for p, n in self._names.items() if p != path and not p.startswith(below)}
+        parent, name = split(path)
+        siblings = self._names.get(parent, {})
+        if siblings.get(name.casefold()) == name:
+            del siblings[name.casefold()]
