@@ -545,8 +545,8 @@ def test_a_commit_whose_answer_was_lost(db, monkeypatch):
     nodes = db._engine.nodes
     replace = nodes.replace
 
-    def lose_the_answer(path, data, tag):
-        written = replace(path, data, tag)
+    def lose_the_answer(path, data, tag, **options):
+        written = replace(path, data, tag, **options)
         if path == "k/zarr.json":
             raise zdb.errors.StorageError("connection reset")
         return written

@@ -296,11 +296,11 @@ def test_a_small_value_written_while_its_database_is_deleted(
     db["s/k"] = 1
     replace = db._engine.nodes.replace
 
-    def late(path: str, data: bytes, tag: Any) -> Any:
+    def late(path: str, data: bytes, tag: Any, **options: Any) -> Any:
         if path == "s/l/zarr.json":
             monkeypatch.undo()
             del other["s"]
-        return replace(path, data, tag)
+        return replace(path, data, tag, **options)
 
     monkeypatch.setattr(db._engine.nodes, "replace", late)
     db["s/l"] = 2
