@@ -281,7 +281,7 @@ def test_what_an_interrupted_copy_brought_is_not_copied_again(
     db.set("a", np.arange(1000), chunks=(10,))
     target = zdb.open(tmp_path / "copy.zdb")
     nodes = target._engine.nodes
-    written = nodes.set
+    written = nodes.stage
     one_at_a_time = threading.Lock()
 
     def fail_at_the_fiftieth(path: str, data: bytes) -> None:
@@ -290,11 +290,11 @@ def test_what_an_interrupted_copy_brought_is_not_copied_again(
                 raise zdb.errors.StorageError("no connection")
             written(path, data)
 
-    monkeypatch.setattr(nodes, "set", fail_at_the_fiftieth)
+    monkeypatch.setattr(nodes, "stage", fail_at_the_fiftieth)
     with pytest.raises(zdb.errors.StorageError, match="no connection"):
         db.sync_to(target)
     assert "a" not in target
-    monkeypatch.setattr(nodes, "set", written)
+    monkeypatch.setattr(nodes, "stage", written)
     report = db.sync_to(target)
     assert 40 < report.objects < 60
     assert_same(db, target)
