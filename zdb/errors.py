@@ -72,7 +72,7 @@ class KeyClaimedError(ZdbError, BlockingIOError):
     """Another writer has the claim of this key, and it was not to be waited for, or does not end by itself."""
 
 
-class ClaimTimeoutError(KeyClaimedError, TimeoutError):
+class ClaimTimeoutError(ZdbError, TimeoutError):
     """Another writer had the claim of this key until the time was over."""
 
 
