@@ -22,6 +22,7 @@ SECTIONS = (
     ("Who holds a lock", "zdb.locks.owner", ["Owner"]),
     ("Settings", "zdb.config", "*"),
     ("Reports", "zdb.maintenance.report", "*"),
+    ("How far jobs have come", "zdb", ["Progress"]),
     ("Reports of copies", "zdb.transfer.report", "*"),
     ("Formats", "zdb", ["Format", "Selection", "key_names", "register"]),
     ("Layout", "zdb.engine.layout", ["choose_layout", "choose_codecs"]),

@@ -43,6 +43,10 @@ BUILTINS = {
     "StaleValueError": RuntimeError,
     "StorageError": OSError,
     "UnknownSettingError": KeyError,
+    "NotFillingError": LookupError,
+    "PartMismatchError": ValueError,
+    "MisalignedRegionError": ValueError,
+    "MissingPartsError": RuntimeError,
     "WriteError": RuntimeError,
 }
 

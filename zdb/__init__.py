@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zdb.locks.lock import Lock, lock
     from zdb.maintenance.report import GarbageReport, RepairReport, VerifyReport
     from zdb.opening import adopt, open  # noqa: A004
+    from zdb.parallel.progress import Progress
     from zdb.provenance import Provenance
     from zdb.references import create_mdb, create_reldb, open_file
     from zdb.shared.pool import clear_shared
@@ -38,6 +39,7 @@ __all__ = [
     "GarbageReport",
     "Info",
     "Lock",
+    "Progress",
     "Provenance",
     "Ragged",
     "RepairReport",
@@ -71,6 +73,7 @@ _LAZY = {
     "Folder": "zdb.files.folder",
     "Format": "zdb.formats.registry",
     "Info": "zdb.info",
+    "Progress": "zdb.parallel.progress",
     "Provenance": "zdb.provenance",
     "Ragged": "zdb.formats.ragged",
     "Selection": "zdb.formats.registry",

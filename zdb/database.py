@@ -12,6 +12,7 @@ from zdb.formats import registry
 from zdb.info import Info
 from zdb.keys import Key
 from zdb.maintenance.abilities import Maintenance
+from zdb.parallel.abilities import Parallel
 from zdb.provenance import Provenance
 from zdb.shared.abilities import Sharing
 from zdb.transfer.abilities import Transfer
@@ -30,6 +31,7 @@ class Database(
     Finding,
     Maintenance,
     Sharing,
+    Parallel,
     Transfer,
     MutableMapping[Key, Any],
 ):

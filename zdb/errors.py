@@ -24,12 +24,16 @@ __all__ = [
     "LockTimeoutError",
     "LockUnavailableError",
     "LockUsageError",
+    "MisalignedRegionError",
     "MissingChunkError",
+    "MissingPartsError",
     "NoFileError",
     "NotADatabaseError",
     "NotAFolderError",
+    "NotFillingError",
     "NotMappableError",
     "NotMigratedError",
+    "PartMismatchError",
     "PickleRefusedError",
     "ReadOnlyError",
     "SelectionError",
@@ -196,6 +200,22 @@ class UnknownSettingError(ZdbError, KeyError):
     """There is no setting of this name."""
 
     __str__ = KeyNotFoundError.__str__
+
+
+class NotFillingError(ZdbError, LookupError):
+    """The value is not being filled by jobs: it was finished or given up, or this part of it is written by another."""
+
+
+class PartMismatchError(ZdbError, ValueError):
+    """A part does not fit into the value: its kind, variables, dtypes, sizes, labels or region differ."""
+
+
+class MisalignedRegionError(PartMismatchError):
+    """A region does not begin and end where the objects in the store do, which other jobs write too."""
+
+
+class MissingPartsError(ZdbError, RuntimeError):
+    """A value cannot be finished because parts of it were not written."""
 
 
 class WriteError(ZdbError, RuntimeError):

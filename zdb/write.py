@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zdb.engine.plain import PlainEngine
     from zdb.provenance import Provenance
 
-__all__ = ["WriteRequest", "write"]
+__all__ = ["WriteRequest", "attrs_text", "check_replaceable", "write"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def _write_value(
     else:
         chosen = _naming(path, registry.for_value, value)
     encoded: xr.Dataset | xr.DataTree | None = None
-    attrs = {"zdb_attrs": _attrs_text(path, request.attrs)} if request.attrs else {}
+    attrs = {"zdb_attrs": attrs_text(path, request.attrs)} if request.attrs else {}
 
     def seal(previous: Node | None, generation: int) -> dict[str, Any]:
         if covering is None:
-            _check_replaceable(engine, path, previous, request, look=chosen.name != "json")
+            check_replaceable(engine, path, previous, request, look=chosen.name != "json")
             engine.create_databases(split(path)[0])
         if encoded is not None:
             chosen.check_written(encoded)
@@ -101,14 +101,14 @@ def _write_value(
         encoded = _naming(path, chosen.encode, value)
     with engine.claim(path) if covering is None else covering.covering(path) as claim:
         if covering is None:
-            _check_replaceable(engine, path, claim.previous, request)
+            check_replaceable(engine, path, claim.previous, request)
         if partitioned is not None:
             engine.publish_parts(claim, partitioned, seal, options)
         elif encoded is not None:
             engine.publish(claim, encoded, seal, options)
 
 
-def _check_replaceable(
+def check_replaceable(
     engine: PlainEngine, path: str, previous: Node | None, request: WriteRequest, *, look: bool = True
 ) -> None:
     """Raise unless what stands at a path may be replaced."""
@@ -174,7 +174,7 @@ def _naming(path: str, function: Callable[[Any], Any], value: Any) -> Any:
         raise WriteError(f"{path}: encoding failed, the key is as it was before: {what}") from error
 
 
-def _attrs_text(path: str, attrs: Mapping[str, Any]) -> str:
+def attrs_text(path: str, attrs: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(attrs), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode
     from zdb.engine.store import NodeStore
 
-__all__ = ["ArrayTarget", "StoredArray", "ValueSource", "open_array"]
+__all__ = ["WRITE_BYTES", "ArrayTarget", "StoredArray", "UnfinishedSource", "ValueSource", "open_array", "zarr_array"]
 
 # Regions of about this many bytes are written at a time, so that memory does not grow with the array.
 WRITE_BYTES = 256 << 20
@@ -54,10 +54,14 @@ def _fastest_pipeline() -> dict[str, str]:
 
 def open_array(nodes: NodeStore, node: ArrayNode, *, reading: bool) -> zarr.Array[Any]:
     """Make a zarr array from its metadata, without a request to the store."""
-    path = StorePath(nodes.zarr_store(reading=reading), node.path)
+    return zarr_array(node, StorePath(nodes.zarr_store(reading=reading), node.path))
+
+
+def zarr_array(node: ArrayNode, place: StorePath) -> zarr.Array[Any]:
+    """Make a zarr array from its metadata, with its chunks at a place."""
     metadata = ArrayV3Metadata.from_dict(node.metadata)
     with _pipeline_lock, zarr.config.set(_fastest_pipeline()):
-        made = zarr.AsyncArray(metadata, path, config={"write_empty_chunks": True})
+        made = zarr.AsyncArray(metadata, place, config={"write_empty_chunks": True})
     return zarr.Array(made)
 
 
@@ -100,6 +104,13 @@ class ValueSource:
         raise StaleValueError(f"{self.path}: the value was replaced or deleted since it was opened; read the key again")
 
 
+class UnfinishedSource(ValueSource):
+    """A value that is not there yet."""
+
+    def check_current(self, *, lost: bool = False) -> None:
+        """Nothing can have taken its place."""
+
+
 class StoredArray(BackendArray):
     """An array in the store, read by xarray when it is indexed.
 
@@ -133,7 +144,7 @@ class StoredArray(BackendArray):
         vectorized = isinstance(key, indexing.VectorizedIndexer)
         index, finish = (key.tuple, ()) if vectorized else as_slices(key.tuple, self.shape)
         try:
-            found = self._read(index, key)
+            found = self._read_twice(index, key)
         except MissingChunkError as error:
             self.source.check_current(lost=True)
             raise MissingChunkError(f"{self._described}: {error}; {_ADVICE}") from error
@@ -146,6 +157,14 @@ class StoredArray(BackendArray):
             raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
         self.source.check_current()
         return np.asarray(found)[(*finish, ...)]
+
+    def _read_twice(self, index: tuple[Any, ...], key: indexing.ExplicitIndexer) -> Any:
+        try:
+            return self._read(index, key)
+        except (ZdbError, MemoryError, BoundsCheckError):
+            raise
+        except Exception:  # noqa: BLE001 - a shard that grew between two requests for parts of it
+            return self._read(index, key)
 
     def _read(self, index: tuple[Any, ...], key: indexing.ExplicitIndexer) -> Any:
         if isinstance(key, indexing.VectorizedIndexer):
@@ -210,12 +229,18 @@ class ArrayTarget:
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
+        return self._open()
+
+    def _open(self) -> zarr.Array[Any]:
         return open_array(self.nodes, self.node, reading=False)
 
     @cached_property
     def _direct(self) -> DirectWriter | None:
         packing = Packing.of(self.node)
-        return DirectWriter(self.nodes, self.node, packing) if packing and isinstance(self.nodes, LocalNodes) else None
+        return self._writer(self.nodes, packing) if packing and isinstance(self.nodes, LocalNodes) else None
+
+    def _writer(self, nodes: LocalNodes, packing: Packing) -> DirectWriter:
+        return DirectWriter(nodes, self.node, packing)
 
     def __setitem__(self, region: tuple[slice, ...], data: np.ndarray[Any, Any]) -> None:
         with self.gate, translated(self.nodes.url, self.node.path):

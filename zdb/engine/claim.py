@@ -70,7 +70,7 @@ class Claim:
         self._nodes = nodes
         self._tag: Tag | None = None
         self._handed_out = CLEAN if before is None else before.generation
-        self._is_resumed = before is not None and before.state == "filling"
+        self._is_resumed = before is not None and bool(before.plan)
         self._hands_out = hand_out and not self._is_resumed
         self.is_clean = before is None or _left_clean(before, live)
         self.generation = next_generation(self._handed_out, live) if self._hands_out else self._handed_out

@@ -124,8 +124,7 @@ class Claims:
             if only_new and node is not None:
                 return None
             record = ClaimRecord.parse(found)
-            resumes = resume and record is not None and record.state == "filling"
-            if found is not None and record is not None and not resumes and not waiting.is_over(found, record):
+            if found is not None and record is not None and not waiting.is_over(found, record, resume=resume):
                 waiting.wait(record)
                 continue
             claim = Claim(self.nodes, path, record, parsed(path, node)[0], hand_out=hand_out)
@@ -149,7 +148,7 @@ class Claims:
         paths = [node_path(f"{CLAIMS}/{name}") for name in self.nodes.list_names(CLAIMS)]
         read = [(found, ClaimRecord.parse(found)) for found in self.nodes.read_tagged_many(paths)]
         held = [(found, record) for found, record in read if found and record and record.state != "free"]
-        return [(found, record) for found, record in held if record.key.startswith(f"{path}/")]
+        return [(found, record) for found, record in held if record.key.startswith(f"{path}/" if path else "")]
 
     def require_none_below(self, path: str) -> None:
         """Raise if another writer is at work below a path.
@@ -192,12 +191,16 @@ class _Waiting:
         self._pause, self._longest = WAITS[nodes.loses_answers]
         self._seen: dict[str, tuple[bytes, float]] = {}
 
-    def is_over(self, found: Tagged, record: ClaimRecord) -> bool:
-        """Whether a claim may be taken over."""
+    def is_over(self, found: Tagged, record: ClaimRecord, *, resume: bool = False) -> bool:
+        """Whether a claim may be taken over; that of a key that is being filled, only to go on with it."""
         if record.state == "free":
             return True
-        if record.state == "filling":
+        is_over = record.state == "filling" or self._is_dead(found, record)
+        if is_over and record.plan and not resume:
             raise KeyClaimedError(f"{record}; finish that, or discard it with db.discard({record.key!r})")
+        return is_over
+
+    def _is_dead(self, found: Tagged, record: ClaimRecord) -> bool:
         if record.holder.is_dead():
             return True
         data, since = self._seen.get(record.key, (b"", 0.0))

@@ -12,7 +12,7 @@ import numpy as np
 from zdb.engine.packing import ABSENT, Packing, processors, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from zdb.engine.local import LocalNodes
     from zdb.engine.node import ArrayNode
@@ -23,10 +23,25 @@ Array = np.ndarray[Any, Any]
 
 
 class DirectWriter:
-    """Writes one array."""
+    """Writes one array.
 
-    def __init__(self, nodes: LocalNodes, node: ArrayNode, packing: Packing) -> None:
-        self.nodes = nodes
+    Parameters
+    ----------
+    nodes : LocalNodes
+    node : ArrayNode
+    packing : Packing
+    put : callable, optional
+        Writes one object, which comes in parts, at a path; by default as any.
+    """
+
+    def __init__(
+        self,
+        nodes: LocalNodes,
+        node: ArrayNode,
+        packing: Packing,
+        put: Callable[[str, Iterable[bytes]], None] | None = None,
+    ) -> None:
+        self.put = put or nodes.set_parts
         self.node = node
         self.packing = packing
         self.grid = packing.grid or (1,) * len(node.shape)
@@ -53,7 +68,7 @@ class DirectWriter:
             try:
                 for place, one in zip(product(*counts), objects, strict=True):
                     path = self.node.object_path(tuple(f + n for f, n in zip(first, place, strict=True)))
-                    self.nodes.set_parts(path, self._object([at for at, _ in self._chunks(data[one])], packed))
+                    self.put(path, self._object([at for at, _ in self._chunks(data[one])], packed))
             finally:
                 pool.shutdown(cancel_futures=True)  # when the disk fails, no more is packed
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Piece", "as_positions", "as_slices", "pieces"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Piece", "as_positions", "as_slices", "objects_of", "pieces"]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -43,6 +47,20 @@ def pieces(index: Any, size: int, chunk: int) -> list[Piece]:
         return _pieces_of_range(range(*index.indices(size)), chunk)
     positions = np.atleast_1d(np.asarray(index))
     return _pieces_of_positions(np.where(positions < 0, positions + size, positions), chunk)
+
+
+def objects_of(box: tuple[slice, ...], sizes: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
+    """Yield the place in the grid of each object that a box meets, and the part of the array that both share."""
+    along = [
+        [(n, slice(max(one.start, n * size), min(one.stop, (n + 1) * size))) for n in _numbers(one, size)]
+        for one, size in zip(box, sizes, strict=True)
+    ]
+    for chosen in product(*along):
+        yield tuple(number for number, _ in chosen), tuple(inside for _, inside in chosen)
+
+
+def _numbers(one: slice, size: int) -> range:
+    return range(one.start // size, math.ceil(one.stop / size))
 
 
 def _pieces_of_range(taken: range, chunk: int) -> list[Piece]:

@@ -27,6 +27,7 @@ __all__ = [
     "Layout",
     "choose_codecs",
     "choose_layout",
+    "choose_parted_layout",
     "grow",
     "write_unit",
 ]
@@ -80,7 +81,7 @@ def choose_layout(
     UnsupportedValueError
         `chunks` or `shards` do not fit the shape.
     """
-    itemsize = STRING_BYTES if dtype.kind == "T" else dtype.itemsize
+    itemsize = _itemsize(dtype)
     nbytes = math.prod(shape) * itemsize
     region = grow(parts, shape, SHARD_BYTES // itemsize) if parts else shape
     if chunks == "balanced":
@@ -105,6 +106,58 @@ def choose_layout(
         counts = tuple(map(_dividing, available, counts))
     outer = tuple(c * n for c, n in zip(inner, counts, strict=True))
     return Layout(inner, outer)
+
+
+def choose_parted_layout(
+    shape: Shape,
+    dtype: np.dtype[Any],
+    parts: Shape,
+    *,
+    chunks: Shape | Literal["balanced"] | None = None,
+    shards: Shape | None = None,
+) -> Layout:
+    """Choose the layout of an array whose parts are written by different writers: no object belongs to two of them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    parts : tuple of int
+        Size of a part along each dimension; one that is not divided has that of the array.
+    chunks, shards
+        As for :func:`choose_layout`; `shards` are taken as they are.
+
+    Raises
+    ------
+    UnsupportedValueError
+        `chunks` or `shards` do not fit the shape or the parts.
+    """
+    if shards is not None:
+        return choose_layout(shape, dtype, chunks=chunks, shards=shards)
+    if chunks is not None:
+        inner = choose_layout(parts, dtype, chunks=chunks).chunks
+    else:
+        inner = _fill(parts, CHUNK_BYTES // _itemsize(dtype))
+    divided = [part < size for part, size in zip(parts, shape, strict=True)]
+    if chunks in (None, "balanced"):
+        inner = tuple(map(_divisor, parts, inner, divided))
+    elif any(one and part % c for one, part, c in zip(divided, parts, inner, strict=True)):
+        raise UnsupportedValueError(f"chunks {inner} do not divide the parts {parts} that are written one by one")
+    if dtype.kind == "T" or math.prod(parts) * _itemsize(dtype) <= CHUNK_BYTES:
+        return Layout(inner, None)
+    available = _divide_up(parts, inner)
+    counts = _fill(available, max(1, SHARD_BYTES // (math.prod(inner) * _itemsize(dtype))))
+    counts = tuple(map(_divisor, available, counts, divided))
+    return Layout(inner, tuple(c * n for c, n in zip(inner, counts, strict=True)))
+
+
+def _itemsize(dtype: np.dtype[Any]) -> int:
+    return STRING_BYTES if dtype.kind == "T" else dtype.itemsize
+
+
+def _divisor(whole: int, most: int, needed: bool) -> int:
+    """Return the largest size up to `most` that divides `whole`, if that is needed."""
+    return next(size for size in range(most, 0, -1) if whole % size == 0) if needed else most
 
 
 def write_unit(objects: Shape, parts: Shape, shape: Shape) -> Shape:

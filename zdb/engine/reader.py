@@ -11,18 +11,28 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import StorePath
 
 from zdb.attributes import FORMAT_ATTRIBUTES
-from zdb.engine.chunks import StoredArray, ValueSource
+from zdb.engine.chunks import StoredArray, UnfinishedSource, ValueSource
 
 if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode, Node
     from zdb.engine.store import NodeStore
 
-__all__ = ["open_plain", "open_value"]
+__all__ = ["open_plain", "open_unfinished", "open_value"]
 
 
 def open_value(nodes: NodeStore, node: Node) -> xr.Dataset | xr.DataTree:
     """Open the Dataset or DataTree of a value, as its format encoded it, without reading a chunk."""
-    source = ValueSource(nodes, node)
+    return _open(ValueSource(nodes, node), node)
+
+
+def open_unfinished(nodes: NodeStore, node: Node) -> xr.Dataset:
+    """Open the Dataset of a value that is not there yet: what of it is written can be read."""
+    opened = _open(UnfinishedSource(nodes, node), node)
+    assert isinstance(opened, xr.Dataset)
+    return opened
+
+
+def _open(source: ValueSource, node: Node) -> xr.Dataset | xr.DataTree:
     groups = {name: _open_group(source, node, name, attributes) for name, attributes in node.groups.items()}
     if len(groups) == 1:
         return groups[""]

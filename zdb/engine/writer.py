@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zdb.engine.claim import Claim
     from zdb.engine.store import NodeStore
 
-__all__ = ["LayoutOptions", "Seal", "publish"]
+__all__ = ["LayoutOptions", "Seal", "begin_node", "below_documents", "per_array", "publish", "write_arrays"]
 
 # The types that lie in the store; formats turn all others into these.
 _STORED_KINDS = "biufcT"
@@ -126,6 +126,34 @@ def _clear_leftovers(nodes: NodeStore, claim: Claim, plan: _Plan, check_below: C
     nodes.prune(claim.path)  # where a chunk c/0/0 was, c/0 may come now
 
 
+# What is done in one go above is done step by step where many processes write one value.
+
+
+def begin_node(
+    nodes: NodeStore,
+    claim: Claim,
+    encoded: xr.Dataset,
+    options: LayoutOptions,
+    attributes: JSONDict,
+    check_below: Callable[[str], object],
+) -> Node:
+    """Return the node that a value will have, with attributes of the engine, and make room for its chunks."""
+    plan = _Plan(claim.path, {"": encoded}, claim.generation, options)
+    _clear_leftovers(nodes, claim, plan, check_below)
+    return Node(claim.path, plan.top_document(attributes))
+
+
+def write_arrays(nodes: NodeStore, claim: Claim, node: Node, encoded: xr.Dataset, names: Iterable[str]) -> None:
+    """Write all chunks of some arrays of a planned node."""
+    sources = [(node.arrays[name], encoded.variables[name]) for name in names]
+    _write_chunks(nodes, sources, Gate(claim.fence))
+
+
+def below_documents(node: Node) -> dict[str, JSONDict]:
+    """Return the metadata of the arrays of a value by the paths of their objects."""
+    return {node_path(array.path): array.metadata for array in node.arrays.values()}
+
+
 class _Plan:
     """The metadata of all groups and arrays of a value, and where the data of each array comes from."""
 
@@ -153,12 +181,12 @@ class _Plan:
             )
         options, encoding = self.options, variable.encoding
         try:
-            layout = choose_layout(
+            layout = encoding.get("zdb_layout") or choose_layout(
                 variable.shape,
                 dtype,
                 parts=_typical_part(variable),
-                chunks=_per_array(options.chunks, variable) or encoding.get("chunks"),
-                shards=_per_array(options.shards, variable) or encoding.get("shards"),
+                chunks=per_array(options.chunks, variable) or encoding.get("chunks"),
+                shards=per_array(options.shards, variable) or encoding.get("shards"),
             )
             codecs = choose_codecs(dtype, layout, options.codec)
         except UnsupportedValueError as error:
@@ -245,7 +273,7 @@ def _checked_attributes(path: str, attributes: dict[Any, Any]) -> JSONDict:
     return dict(attributes)
 
 
-def _per_array(wanted: Any, variable: xr.Variable) -> Any:
+def per_array(wanted: Any, variable: xr.Variable) -> Any:
     """Pick what a layout option says for one array: a shape for arrays of its rank, or sizes by dimension."""
     if wanted is None or wanted == "balanced" or not variable.ndim:
         return wanted if variable.ndim else None

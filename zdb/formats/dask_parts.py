@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zdb.formats.columns import Recipe
     from zdb.formats.frames import Parts
 
-__all__ = ["PartInfo", "Shape", "columns_of", "encode_part"]
+__all__ = ["PartInfo", "Shape", "check_part", "columns_of", "encode_part"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def encode_part(part: Any, number: int, meta: Any) -> tuple[PartInfo, bytes]:
         It cannot be kept exactly, or is not what dask promises.
     """
     try:
-        _check(part, meta)
+        check_part(part, meta)
         parts = _encode(part)
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"partition {number}: {error}") from error
@@ -134,7 +134,7 @@ def _take_categories(variables: dict[str, xr.Variable], recipe: Recipe) -> pd.Ca
     return dtype
 
 
-def _check(part: Any, meta: Any) -> None:
+def check_part(part: Any, meta: Any) -> None:
     """Refuse a partition that is not what the frame promises."""
     if type(part) is not type(meta) and not (isinstance(part, pd.Index) and isinstance(meta, pd.Index)):
         raise UnsupportedValueError(f"it is a {type(part)}, but the dask frame promises a {type(meta)}")

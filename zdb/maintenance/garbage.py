@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from zdb.engine.claim_record import CLAIMS, ClaimRecord
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, VALUE, node_path
 from zdb.engine.plain import RECORDS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from zdb.engine.nodes import ObjectStatus
     from zdb.engine.plain import PlainEngine
 
-__all__ = ["GarbageCollection", "is_old", "store_time"]
+__all__ = ["GarbageCollection", "claimed_keys", "is_old", "store_time"]
 
 # A process that writes renews the records it uses more often than that.
 RECORD_GRACE = timedelta(days=1)
@@ -58,6 +59,7 @@ class GarbageCollection:
         self._grace = grace
         self._now = datetime.now(UTC) if dry_run else store_time(engine)
         self._used: set[str] = set()  # records that values refer to
+        self._claimed = claimed_keys(engine)
         self.report = GarbageReport(engine.nodes.url, dry_run, grace.total_seconds())
 
     def run(self) -> GarbageReport:
@@ -66,7 +68,7 @@ class GarbageCollection:
             for pile in piles:
                 self._collect(pile)
         if not self._path:
-            for pile in self._spools():
+            for pile in (*self._spools(), *self._fills()):
                 self._collect(pile)
             self._collect_records()
         self.report.garbage.sort()
@@ -84,6 +86,9 @@ class GarbageCollection:
         if node.kind != VALUE:
             return []
         self._used |= _records_of(node.attributes)
+        if path in self._claimed:
+            self.report.young += 1
+            return []
         listed = self._nodes.list_status(path)
         current = set(node.object_paths())
         committed = next((one.modified for one in listed if one.path == node_path(path)), None)
@@ -104,7 +109,7 @@ class GarbageCollection:
         below = nodes_below(self._engine, path)
         for node in below:
             self._used |= _records_of(node.attributes)
-        return [] if below else [Pile("unfinished", path, listed)]
+        return [] if below or path in self._claimed else [Pile("unfinished", path, listed)]
 
     def drop(self, path: str) -> bool:
         """Remove what lies at a prefix without a node, and return whether it is old enough."""
@@ -117,6 +122,15 @@ class GarbageCollection:
         for name in self._nodes.list_names(f"{RECORDS}/spool"):
             path = f"{RECORDS}/spool/{name}"
             yield Pile("spool", path, self._nodes.list_status(path))
+
+    def _fills(self) -> Iterator[Pile]:
+        """Plans and parts of values that are not being filled any more."""
+        for name in self._nodes.list_names(f"{RECORDS}/fills"):
+            claim = ClaimRecord.parse(self._nodes.read_tagged(node_path(f"{CLAIMS}/{name}")))
+            for filling in self._nodes.list_names(f"{RECORDS}/fills/{name}"):
+                path = f"{RECORDS}/fills/{name}/{filling}"
+                if claim is None or claim.plan != path:
+                    yield Pile("filling", path, self._nodes.list_status(path))
 
     def _collect(self, pile: Pile) -> None:
         if not all(self._is_old(one) for one in pile.objects):
@@ -176,6 +190,12 @@ class GarbageCollection:
             if lock:
                 found.add(f"environments/{lock}")
         return found
+
+
+def claimed_keys(engine: PlainEngine) -> set[str]:
+    """Return the keys that are being written, or filled by jobs."""
+    claims = (record for _, record in engine.claims.below(""))
+    return {record.key for record in claims if record.plan or not record.holder.is_dead()}
 
 
 def store_time(engine: PlainEngine) -> datetime:

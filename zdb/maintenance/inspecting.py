@@ -127,7 +127,9 @@ def _check_document(found: Inspection, name: str, path: str, data: bytes) -> Non
     if array is None or document == array.metadata:
         return
     # While a value is replaced, the metadata of its arrays is a step ahead.
-    is_ahead = document["node_type"] == "array" and _is_of_generation(document, found.node.generation + 1)
+    is_ahead = document["node_type"] == "array" and (
+        _is_of_generation(document, found.node.generation + 1) or _has_grown(document, array)
+    )
     if not is_ahead:
         found.report("array metadata", path, "differs from the consolidated metadata of the value")
 
@@ -149,6 +151,13 @@ def _check_array(found: Inspection, array: ArrayNode) -> None:
 
 def _is_of_generation(document: JSONDict, generation: int) -> bool:
     return bool(document.get("chunk_key_encoding") == key_encoding(generation))
+
+
+def _has_grown(document: JSONDict, array: ArrayNode) -> bool:
+    """Whether the metadata of an array differs only by its being longer, as while something is added to a value."""
+    shape = document.get("shape") or []
+    is_longer = len(shape) == len(array.shape) and all(new >= old for new, old in zip(shape, array.shape, strict=True))
+    return is_longer and {**document, "shape": list(array.shape)} == array.metadata
 
 
 def _document(path: str, data: bytes | None) -> JSONDict | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path, previous_path
 from zdb.engine.plain import new_id
 from zdb.errors import CorruptChunkError
-from zdb.maintenance.garbage import GarbageCollection
+from zdb.maintenance.garbage import GarbageCollection, claimed_keys
 from zdb.maintenance.inspecting import rebuilt
 from zdb.maintenance.report import Problem, Repair, RepairReport
 from zdb.maintenance.verifying import Verification
@@ -62,8 +62,12 @@ class Repairs:
         by_key: dict[str, list[Problem]] = {}
         for problem in found.problems:
             by_key.setdefault(problem.key, []).append(problem)
+        claimed = claimed_keys(self._engine)
         for key, problems in by_key.items():
-            self._repair(key, problems)
+            if key in claimed:
+                self._note(key, "none", "is being written, or filled by jobs; repair it when that has ended")
+            else:
+                self._repair(key, problems)
         garbage = GarbageCollection(self._engine, self._path, UNFINISHED_GRACE, dry_run=self._dry_run)
         for path in found.unfinished:
             if garbage.drop(path):

@@ -122,7 +122,7 @@ class Garbage(NamedTuple):
     Attributes
     ----------
     kind : str
-        "old generation", "unfinished", "spool", "record" or "temporary".
+        "old generation", "unfinished", "spool", "filling", "record" or "temporary".
     path : str
         What they lie below.
     objects, nbytes : int

@@ -1,0 +1,272 @@
+"""Adding to values along one dimension, in one process."""
+
+from __future__ import annotations
+
+import uuid
+from itertools import pairwise
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from places import Place
+
+import zdb
+from zdb.engine.shards import extended_shard
+from zdb.errors import KeyNotFoundError, PartMismatchError, UnsupportedValueError
+
+FROM_PLACE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def run(start: int, stop: int) -> xr.Dataset:
+    number = np.arange(start, stop)
+    return xr.Dataset(
+        {
+            "voltage": (("trial", "time"), number[:, None] * np.linspace(1, 2, 6)),
+            "name": ("trial", np.array([f"trial {i}" for i in number])),
+            "gain": ("time", np.arange(6.0)),
+        },
+        coords={"trial": number, "when": ("trial", np.datetime64("2020-01-01", "ns") + number), "time": np.arange(6)},
+    )
+
+
+@given(
+    lengths=st.lists(st.integers(0, 30), min_size=2, max_size=6),
+    chunk=st.integers(1, 9),
+    per_shard=st.none() | st.integers(1, 4),
+    lazy=st.booleans(),
+    axis=st.integers(0, 1),
+)
+@FROM_PLACE
+@pytest.mark.parametrize("store", ["local", "memory"])
+def test_an_array_grows_whatever_its_chunks_are(tmp_path_factory, store, lengths, chunk, per_shard, lazy, axis):
+    name = uuid.uuid4().hex
+    place = Place(f"memory://{name}" if store == "memory" else str(tmp_path_factory.mktemp("x") / name))
+    whole = np.random.default_rng(1).integers(0, 100, (sum(lengths), 5)).T.copy()
+    whole = whole if axis else whole.T.copy()
+    ends = np.cumsum(lengths).tolist()
+    chunks = (5, chunk) if axis else (chunk, 5)
+    shards = None if per_shard is None else tuple(n * per_shard if i == axis else n for i, n in enumerate(chunks))
+    db = place.open()
+    db.set("a", np.take(whole, range(ends[0]), axis), chunks=chunks, shards=shards)
+    for start, stop in pairwise(ends):
+        part = np.take(whole, range(start, stop), axis)
+        db.append("a", da.from_array(part, chunks=4) if lazy and part.size else part, f"dim_{axis}")
+        np.testing.assert_array_equal(db["a"], np.take(whole, range(stop), axis))
+    assert db.verify().ok
+
+
+def test_a_dataset_grows_with_its_coordinates(place: Place) -> None:
+    db = place.open()
+    db.set("runs", run(0, 7), chunks={"trial": 4}, attrs={"note": 1})
+    lazy = db["runs"]
+    db.append("runs", run(7, 8), "trial")
+    db.append("runs", run(8, 30).drop_vars("gain").chunk({"trial": 5}), "trial")
+    xr.testing.assert_identical(db["runs"].compute(), run(0, 30))
+    xr.testing.assert_identical(lazy.compute(), run(0, 7))  # it was opened before
+    assert db["runs"].indexes["trial"].equals(pd.Index(np.arange(30)))
+    assert db.info("runs").attrs == {"note": 1}
+    assert db.info("runs").generation == 0
+    assert db.verify().ok
+    db["runs"] = run(0, 3)
+    xr.testing.assert_identical(db["runs"].compute(), run(0, 3))
+    db.append("runs", run(3, 5), "trial")
+    xr.testing.assert_identical(db["runs"].compute(), run(0, 5))
+    db.gc(dry_run=False, grace=0)
+    assert db.verify().ok
+    xr.testing.assert_identical(db["runs"].compute(), run(0, 5))
+
+
+def test_a_filled_value_grows(place: Place) -> None:
+    db = place.open()
+    db.create("runs", run(0, 30).chunk({"trial": 8}))
+    for region in db.resume("runs"):
+        db.write_region("runs", run(0, 30).isel(region))
+    db.finish("runs")
+    db.append("runs", run(30, 41), "trial")
+    xr.testing.assert_identical(db["runs"].compute(), run(0, 41))
+    assert db.verify().ok
+
+
+def test_labels_grow(db) -> None:
+    def labelled(labels):
+        return xr.DataArray(np.zeros(len(labels)), dims="x", coords={"x": labels}, name="v")
+
+    days = pd.date_range("2020-01-01", periods=10)
+    db["days"] = labelled(days[:4])
+    db.append("days", labelled(days[4:6]), "x")
+    assert db["days"].indexes["x"].freq == days.freq
+    db.append("days", labelled(days[8:]), "x")
+    assert db["days"].indexes["x"].freq is None
+    assert db["days"].indexes["x"].equals(days[[0, 1, 2, 3, 4, 5, 8, 9]])
+    db["numbers"] = labelled(pd.RangeIndex(0, 3))
+    db.append("numbers", labelled(pd.RangeIndex(3, 5)), "x")
+    assert isinstance(db["numbers"].indexes["x"], pd.RangeIndex)
+    db.append("numbers", labelled(pd.RangeIndex(9, 11)), "x")
+    assert db["numbers"].indexes["x"].tolist() == [0, 1, 2, 3, 4, 9, 10]
+    db["text"] = labelled(["a", "b"])
+    db.append("text", labelled(["longer"]), "x")
+    assert db["text"]["x"].values.tolist() == ["a", "b", "longer"]
+    db["multi"] = labelled(pd.MultiIndex.from_product([["a"], [1, 2]])).rename(None)
+    with pytest.raises(UnsupportedValueError, match="several levels"):
+        db.append("multi", labelled(pd.MultiIndex.from_product([["a"], [3]])), "x")
+    assert db.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("part", "dim", "message"),
+    [
+        (run(7, 8).drop_vars("name"), "trial", "no variable 'name'"),
+        (run(7, 8).assign(more=1), "trial", "no variable 'more'"),
+        (run(7, 8).assign(gain=("time", np.zeros(6))), "trial", "'gain'.*differs"),
+        (run(7, 8).assign(voltage=run(7, 8)["voltage"].astype("f4")), "trial", "dtype float32, not float64.*astype"),
+        (run(7, 8).isel(time=[0]), "trial", "size 1 along time, not 6|differs"),
+        (run(7, 8).transpose("time", "trial"), "trial", "dimensions time, trial, not trial, time"),
+        (run(7, 8), "run", "along which dimension to add: trial, time, not 'run'"),
+        (run(7, 8), None, "along which dimension"),
+        (np.zeros(3), "trial", "the part is a ndarray"),
+    ],
+)
+def test_a_part_that_does_not_fit_says_why(db, part, dim, message) -> None:
+    db["runs"] = run(0, 7)
+    with pytest.raises(PartMismatchError, match=message):
+        db.append("runs", part, dim)
+    xr.testing.assert_identical(db["runs"].compute(), run(0, 7))
+    assert db.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("value", "part", "message"),
+    [
+        ({"a": 1}, {"b": 2}, "format 'json' cannot be added to"),
+        ([np.arange(3), np.arange(2)], [np.arange(1)], "format 'ragged'"),
+        (xr.DataTree(run(0, 3)), run(3, 4), "DataTree"),
+        (np.ma.masked_array([1, 2], [True, False]), np.arange(3), "class 'masked'"),
+        (
+            xr.Dataset({"c": ("trial", pd.Categorical(["a"]))}),
+            xr.Dataset({"c": ("trial", pd.Categorical(["a"]))}),
+            "pandas",
+        ),
+        (pd.Index([1, 2]), pd.Index([3]), "DataFrame and Series can grow"),
+    ],
+)
+def test_what_cannot_grow_says_why(db, value, part, message) -> None:
+    db["v"] = value
+    with pytest.raises(UnsupportedValueError, match=message):
+        db.append("v", part, "trial")
+    assert db.verify().ok
+
+
+def test_an_array_that_does_not_fit(db) -> None:
+    db["a"] = np.zeros((3, 4))
+    for part, message in (
+        (np.zeros((3, 5)), "size 5 along dim_1"),
+        (np.zeros(3), "1 dimensions"),
+        (np.zeros((1, 4), "f4"), "float32"),
+    ):
+        with pytest.raises(PartMismatchError, match=message):
+            db.append("a", part)
+    with pytest.raises(PartMismatchError, match="no dimension 'x'"):
+        db.append("a", np.zeros((1, 4)), "x")
+    with pytest.raises(KeyNotFoundError):
+        db.append("b", np.zeros(3))
+    db["names"] = np.array(["a"], dtype=object)
+    with pytest.raises(PartMismatchError, match="missing strings"):
+        db.append("names", np.array([None], dtype=object))
+
+
+def test_tables_grow_by_rows(place: Place) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "s": ["x", "é"], "c": pd.Categorical(["p", "q"])})
+    db = place.open()
+    db.set("f", frame, attrs={"note": 1})
+    db.append("f", frame)
+    pd.testing.assert_frame_equal(db["f"], pd.concat([frame, frame]))
+    assert db.info("f").attrs == {"note": 1}
+    with pytest.raises(PartMismatchError, match="column 'a' has dtype float32"):
+        db.append("f", frame.astype({"a": "f4"}))
+    with pytest.raises(PartMismatchError, match="other categories"):
+        db.append("f", frame.assign(c=pd.Categorical(["r", "s"])))
+    db["s"] = frame["a"]
+    db.append("s", frame["a"])
+    pd.testing.assert_series_equal(db["s"], pd.concat([frame["a"], frame["a"]]))
+    with dask.config.set({"dataframe.convert-string": False}):
+        db["d"] = dd.from_pandas(frame, npartitions=2, sort=False)
+    db.append("d", frame)
+    assert db["d"].npartitions == 3
+    pd.testing.assert_frame_equal(db["d"].compute(), pd.concat([frame, frame]))
+    assert db.verify().ok
+
+
+def test_what_is_written_is_proportional_to_the_part(place: Place) -> None:
+    db = place.open()
+    rows = np.random.default_rng(0).normal(size=(64, 1000))
+    db.set("a", np.concatenate([rows] * 8), chunks=(8, 1000), shards=(64, 1000))
+    nodes = db._engine.nodes
+    before = {one.path: one for one in nodes.list_status("a")}
+    written = []
+    replace = nodes.replace
+    nodes.replace = lambda path, data, *rest, **more: (
+        written.append((path, len(data))) or replace(path, data, *rest, **more)
+    )
+    db.append("a", rows)
+    chunks = [(path, size) for path, size in written if path.startswith("a/") and not path.endswith("zarr.json")]
+    assert [path for path, _ in chunks] == ["a/data/c/8/0"]
+    after = {one.path: one for one in nodes.list_status("a")}
+    assert all(after[path] == one for path, one in before.items() if "/c/" in path)
+
+
+def test_a_shard_that_grows_keeps_what_readers_look_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("zdb.engine.shards.SPARE_BYTES", 30_000)
+    db = zdb.open(tmp_path / "x.zdb")
+    rows = np.random.default_rng(0).normal(size=(4, 100))
+    db.set("a", rows, chunks=(8, 100), shards=(64, 100))
+    object_path = tmp_path / "x.zdb/a/data/c/0/0"
+    sizes = []
+    index = 16 * 8 + 4
+    for _ in range(40):
+        old = object_path.read_bytes()
+        db.append("a", rows[:1])
+        new = object_path.read_bytes()
+        sizes.append(len(new))
+        grown_in_place = new[: len(old) - index] == old[:-index]
+        assert grown_in_place or len(new) < len(old)
+    assert any(after < before for before, after in pairwise(sizes))  # all was put together anew
+    assert max(sizes) < 30_000 + 2 * 8 * rows[0].size * 64
+    np.testing.assert_array_equal(db["a"][4:], np.repeat(rows[:1], 40, axis=0))
+    assert db.verify().ok
+    with pytest.raises(ValueError, match="checksum"):
+        extended_shard(b"x" * 200, new, (8, 1))
+
+
+def test_what_a_writer_that_died_left_is_overwritten(place: Place) -> None:
+    db = place.open()
+    db.set("a", np.zeros((5, 10)), chunks=(4, 10), shards=(8, 10))
+    commit = db._engine.nodes.replace
+
+    class Died(Exception):
+        pass
+
+    def replace(path, *arguments, **options):
+        if path == "a/zarr.json":
+            raise Died
+        return commit(path, *arguments, **options)
+
+    db._engine.nodes.replace = replace
+    with pytest.raises(Died):
+        db.append("a", np.ones((30, 10)))
+    db._engine.nodes.replace = commit
+    other = place.open("r+")
+    np.testing.assert_array_equal(other["a"], np.zeros((5, 10)))
+    assert other.verify().ok
+    other.append("a", np.full((2, 10), 2.0))
+    np.testing.assert_array_equal(other["a"], np.concatenate([np.zeros((5, 10)), np.full((2, 10), 2.0)]))
+    other.append("a", np.full((20, 10), 3.0))
+    assert other["a"].shape == (27, 10)
+    assert (other["a"][7:] == 3).all()
+    other.gc(dry_run=False, grace=0)
+    assert other.verify().ok

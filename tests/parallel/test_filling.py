@@ -1,0 +1,418 @@
+"""Filling one value part by part, in one process."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+import zarr
+
+from zdb.errors import (
+    KeyClaimedError,
+    KeyConflictError,
+    KeyExistsError,
+    KeyNotFoundError,
+    MisalignedRegionError,
+    MissingChunkError,
+    MissingPartsError,
+    NotFillingError,
+    PartMismatchError,
+    UnsupportedValueError,
+)
+
+if TYPE_CHECKING:
+    from places import Place
+
+TRIALS, STEPS, UNIT = 300, 40, 64
+
+
+def full() -> xr.Dataset:
+    random = np.random.default_rng(1)
+    return xr.Dataset(
+        {
+            "voltage": (("trial", "time"), random.normal(size=(TRIALS, STEPS)).astype("f4"), {"units": "mV"}),
+            "onset": ("trial", np.datetime64("2020-01-01", "ns") + np.arange(TRIALS)),
+            "label": ("trial", np.array([f"trial {i}" for i in range(TRIALS)])),
+            "gain": ("time", np.linspace(0, 1, STEPS)),
+        },
+        coords={"trial": np.arange(TRIALS) * 10, "time": np.arange(STEPS) * 0.1, "cell": ("trial", np.arange(TRIALS))},
+        attrs={"model": "L5"},
+    )
+
+
+def template(chunk: int = UNIT) -> xr.Dataset:
+    lazy = {
+        name: (one.dims, da.empty(one.shape, dtype=one.dtype, chunks=(chunk, *one.shape[1:])), one.attrs)
+        for name, one in full().data_vars.items()
+        if name != "gain"
+    }
+    return full().assign(lazy)
+
+
+def fill_all(db: Any, key: str, value: Any) -> None:
+    for region in db.resume(key):
+        db.write_region(key, value.isel(region), region)
+
+
+def test_a_dataset_is_filled_and_comes_back(place: Place) -> None:
+    db = place.open()
+    progress = db.create("run/v", template(), attrs={"note": 1})
+    assert progress.total == 5
+    assert progress.regions[1] == {"trial": slice(64, 128)}
+    assert db.resume("run/v") == progress.regions
+    assert "run/v" not in db
+    assert list(db.keys(recursive=True)) == []
+    for region in progress.regions[::-1]:
+        place.open("r+").write_region("run/v", full().isel(region))  # its labels tell where
+        assert "run/v" not in db
+    assert db.progress("run/v").complete
+    assert db.progress("run/v").fraction == 1
+    db.finish("run/v")
+    xr.testing.assert_identical(db["run/v"].compute(), full())
+    assert db["run/v"]["voltage"].chunks == ((64, 64, 64, 64, 44), (40,))
+    assert db.info("run/v").attrs == {"note": 1}
+    assert db.verify().ok
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+    provenance = json.loads(db._engine.node("run/v").attributes["zdb_parts"])
+    assert provenance["number"] == 5
+    assert sum(one["parts"] for one in provenance["by"]) == 5
+    with pytest.raises(NotFillingError, match="run/v"):
+        db.progress("run/v")
+    with pytest.raises(NotFillingError, match="run/v"):
+        db.write_region("run/v", full())
+
+
+def test_what_is_written_is_what_plain_xarray_reads(tmp_path) -> None:
+    import zdb
+
+    db = zdb.open(tmp_path / "x.zdb")
+    db.create("v", template())
+    fill_all(db, "v", full())
+    db.finish("v")
+    plain = xr.open_zarr(tmp_path / "x.zdb" / "v")
+    np.testing.assert_array_equal(plain["voltage"], full()["voltage"])
+    np.testing.assert_array_equal(plain["onset"], full()["onset"])
+    assert isinstance(zarr.open_group(tmp_path / "x.zdb", mode="r")["v/voltage"], zarr.Array)
+
+
+def test_the_old_value_stays_until_the_new_one_is_finished(place: Place) -> None:
+    db = place.open()
+    db["v"] = xr.zeros_like(full())
+    old = db["v"].compute()
+    with pytest.raises(KeyExistsError, match="overwrite"):
+        db.create("v", template())
+    db.create("v", template(), overwrite=True)
+    lazy = db["v"]
+    for region in db.resume("v"):
+        db.write_region("v", full().isel(region))
+        xr.testing.assert_identical(place.open("r")["v"].compute(), old)
+    assert db.verify().ok
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+    xr.testing.assert_identical(lazy.compute(), old)  # its chunks are the generation before
+    assert db.verify().ok
+
+
+def test_nobody_else_writes_a_key_that_is_filled(place: Place) -> None:
+    db = place.open()
+    db["v"] = np.arange(3)
+    db.create("v", template(), overwrite=True)
+    other = place.open("r+")
+    for write in (
+        lambda: other.set("v", 1),
+        lambda: other.set("v", np.arange(4)),
+        lambda: other.create("v", template(), overwrite=True),
+        lambda: other.append("v", np.arange(4)),
+        lambda: other.__delitem__("v"),
+        lambda: other.rename("v", "w"),
+    ):
+        with pytest.raises(KeyClaimedError, match=r"being filled.*discard"):
+            write()
+    np.testing.assert_array_equal(other["v"], np.arange(3))
+    other.discard("v")
+    other["v"] = 1
+    assert db["v"] == 1
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+
+
+def test_discarding_leaves_nothing(place: Place) -> None:
+    db = place.open()
+    db["keep"] = 1
+    db.create("v", template())
+    db.write_region("v", full().isel(trial=slice(0, 64)))
+    db.discard("v")
+    assert list(db) == ["keep"]
+    assert db._engine.nodes.list_objects("v") == []
+    with pytest.raises(NotFillingError):
+        db.finish("v")
+    with pytest.raises(NotFillingError):
+        db.write_region("v", full().isel(trial=slice(0, 64)))
+    db.create("v", template())
+    assert db.progress("v").done == 0
+    fill_all(db, "v", full())
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+
+
+def test_finishing_names_what_is_missing(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    db.write_region("v", full().isel(trial=slice(64, 128)))
+    with pytest.raises(MissingPartsError, match=r"4 of 5 parts are missing: trial 0–64; trial 128–192"):
+        db.finish("v")
+    db.write_region("v", full()[["voltage", "onset"]])
+    with pytest.raises(MissingPartsError, match="4 of 5"):
+        db.finish("v")
+    progress = db.progress("v")
+    assert 0 < progress.fraction < 1
+    db.write_region("v", full()[["label"]])
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+
+
+def test_an_object_that_is_lost_is_noticed(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+    db._engine.nodes.delete(["v/voltage/c/1/0"])
+    with pytest.raises(MissingChunkError, match="v/voltage/c/1/0"):
+        db.finish("v")
+    db.write_region("v", full().isel(trial=slice(64, 128)))
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+
+
+def test_a_region_that_shares_objects_says_which_boundaries_to_use(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    with pytest.raises(MisalignedRegionError, match=r"trial 100–200.*multiples of 64 along trial, such as 64–256"):
+        db.write_region("v", full().isel(trial=slice(100, 200)))
+    assert db.progress("v").begun == []
+    for start, stop in ((0, 30), (200, 300), (30, 100), (100, 200)):
+        db.write_region("v", full().isel(trial=slice(start, stop)), realign=True)
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+    assert db.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda part: part.assign(voltage=part["voltage"].astype("f8")),
+            r"'voltage' of the part has dtype float64, not float32.*astype",
+        ),
+        (lambda part: part.transpose(), "'voltage' of the part has the dimensions time, trial, not trial, time"),
+        (lambda part: part.assign(more=1), "no variable 'more'"),
+        (lambda part: part.assign(gain=part["gain"] * 2), "'gain' of the part differs"),
+        (lambda part: part.assign_coords(cell=part["cell"] + 1), "'cell' of the part differs"),
+        (lambda part: part.assign_coords(trial=part["trial"] + 1), "label 1 of the part is not among those of trial"),
+        (lambda part: part.isel(trial=slice(None, None, -1)), "not in the order"),
+        (lambda part: part.isel(time=slice(0, 5)), "share|cuts"),
+        (lambda part: part[["gain"]], "none of the variables to fill"),
+        (lambda part: part.rename(trial="run"), "no dimension 'run'"),
+        (lambda part: part["voltage"].values, "a Dataset"),
+        (lambda part: 3, "a Dataset"),
+    ],
+)
+def test_a_part_that_does_not_fit_says_why(db, change, message) -> None:
+    db.create("v", template())
+    part = full().isel(trial=slice(0, 64))
+    with pytest.raises((PartMismatchError, MisalignedRegionError), match=message):
+        db.write_region("v", change(part))
+    assert db.progress("v").done == 0
+    db.write_region("v", part)
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ({"trial": slice(0, 63)}, "63 elements, and the part has 64"),
+        ({"trial": slice(300, 364)}, "no region"),
+        ({"cell": slice(0, 64)}, "no dimension 'cell'"),
+        ({"trial": 3}, "not a slice"),
+        ("all", "neither 'auto' nor"),
+    ],
+)
+def test_a_region_that_is_none_says_why(db, region, message) -> None:
+    db.create("v", template())
+    part = full().isel(trial=slice(0, 64))
+    with pytest.raises(PartMismatchError, match=message):
+        db.write_region("v", part, region)
+    db.write_region("v", part, {"trial": slice(0, 64), "time": "auto"})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(1000.0).reshape(100, 10),
+        np.arange(100).astype("M8[s]"),
+        np.array([f"é{i}" for i in range(100)]),
+        np.array([(i, i / 2) for i in range(100)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.arange(100, dtype=np.longdouble),
+        np.arange(100) % 2 == 0,
+        np.array(["a", "bc"] * 50, dtype=np.dtypes.StringDType()),
+    ],
+    ids=lambda value: str(value.dtype),
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_arrays_of_any_dtype(db, value, lazy) -> None:
+    db.create("a", np.empty_like(value), npartitions=3)
+    for region in db.resume("a"):
+        part = value[region["dim_0"]]
+        db.write_region("a", da.from_array(part, chunks=7) if lazy else part, region["dim_0"])
+    db.finish("a")
+    found = db["a"].compute()
+    assert found.dtype == value.dtype
+    np.testing.assert_array_equal(found, value)
+    assert db.verify().ok
+
+
+def test_large_shards_and_two_divided_dimensions(place: Place) -> None:
+    value = xr.DataArray(np.random.default_rng(0).normal(size=(96, 130, 50)), dims=("a", "b", "c"), name="v")
+    db = place.open()
+    empty = xr.DataArray(da.empty(value.shape, chunks=(32, 50, -1)), dims=value.dims, name="v")
+    progress = db.create("v", empty, chunks={"a": 8, "b": 25})
+    assert len(progress.regions) == 9
+    assert progress.grid == (3, 3)
+    for region in progress.regions:
+        db.write_region("v", value.isel(region).chunk({"a": 10}), region)
+    assert str(db.progress("v")).count("█") == 9
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), value)
+    assert db.verify().ok
+
+
+def test_the_picture_shows_what_is_there(db) -> None:
+    db.create("v", template())
+    db.write_region("v", full().isel(trial=slice(64, 128)))
+    progress = db.progress("v")
+    assert "│ █   │" in str(progress)
+    assert "1 of 5 parts" in str(progress)
+    assert "missing  trial 0–64" in str(progress)
+    assert "<b>zdb.Progress v" in progress._repr_html_()
+    plain = json.loads(json.dumps(progress.to_dict()))
+    assert plain["missing"][0] == {"trial": [0, 64]}
+    assert plain["parts"][0]["region"] == "trial 64–128"
+    assert progress.parts[0].hostname
+
+
+def test_a_job_that_died_leaves_its_part_missing(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+
+    def fail(block: Any) -> Any:
+        raise RuntimeError("no license")
+
+    broken = full().isel(trial=slice(0, 64)).chunk({"trial": 16})
+    broken["voltage"] = broken["voltage"].copy(data=broken["voltage"].data.map_blocks(fail, dtype="f4"))
+    with pytest.raises(RuntimeError, match="no license"):
+        db.write_region("v", broken)
+    assert db.resume("v") == [{"trial": slice(0, 64)}]
+    assert [one.region for one in db.progress("v").begun] == ["trial 0–64"]
+    with pytest.raises(MissingPartsError, match="Begun and not done: trial 0–64"):
+        db.finish("v")
+    db.write_region("v", full().isel(trial=slice(0, 64)))
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (xr.DataTree(), "DataTree"),
+        ({"a": 1}, "no template"),
+        (np.array(["a", None], dtype=object), "dtype object"),
+        (xr.Dataset({"a": ("x", pd.Categorical(["a"]))}), "pandas dtype"),
+        (xr.Dataset(coords={"x": [1]}), "no variable"),
+        (np.array(3.0), "no dimension"),
+        (xr.DataArray(np.zeros(3), dims=[("x", 1)]), "are str"),
+        (pd.DataFrame({"a": [1]}), "npartitions"),
+    ],
+)
+def test_what_cannot_be_filled_says_why(db, value, message) -> None:
+    with pytest.raises(UnsupportedValueError, match=message):
+        db.create("v", value)
+    assert db._engine.nodes.list_objects("v") == []
+    db["v"] = 1
+
+
+def test_keys_that_cannot_take_a_value(db) -> None:
+    db["a/b"] = 1
+    with pytest.raises(KeyConflictError):
+        db.create("a", template())
+    with pytest.raises(KeyConflictError):
+        db.create("a/b/c", template())
+    with pytest.raises(KeyNotFoundError):
+        db.append("nothing", np.zeros(3))
+
+
+def test_tables_by_partitions(place: Place) -> None:
+    frame = pd.DataFrame(
+        {
+            "time": np.linspace(0, 1, 90),
+            "cell": pd.Categorical(["L4", "L5", "L6"] * 30),
+            "name": [f"é {i}" for i in range(90)],
+            "count": pd.array([1, None, 3] * 30, dtype="Int64"),
+        }
+    )
+    db = place.open()
+    db.create("t", frame, npartitions=3)
+    with pytest.raises(PartMismatchError, match="from 0 to 2, not 3"):
+        db.write_region("t", frame, partition=3)
+    with pytest.raises(PartMismatchError, match=r"partition 1: column 'time' has dtype float32.*template has float64"):
+        db.write_region("t", frame.astype({"time": "f4"}), partition=1)
+    with pytest.raises(PartMismatchError, match="partition 0: it has"):
+        db.write_region("t", frame[["time"]], partition=0)
+    for number in (2, 0):
+        db.write_region("t", frame.iloc[:5], partition=number)  # written again by a job that is started again
+        place.open("r+").write_region("t", frame.iloc[30 * number : 30 * number + 30], partition=number)
+    assert db.resume("t") == [1]
+    with pytest.raises(MissingPartsError, match="partition 1"):
+        db.finish("t")
+    assert "t" not in db
+    db.write_region("t", frame.iloc[30:60], 1)
+    db.finish("t")
+    assert db["t"].npartitions == 3
+    pd.testing.assert_frame_equal(db["t"].compute(), frame)
+    assert db.verify().ok
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+    assert db._engine.nodes.list_objects("_zdb/spool") == []
+
+
+def test_garbage_and_repair_spare_a_value_that_is_filled(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    db.write_region("v", full().isel(trial=slice(0, 64)))
+    db["old"] = np.zeros(1000)
+    db.create("old", template(), overwrite=True)
+    fill_all(db, "old", full())
+    assert db.verify().ok
+    db.repair(dry_run=False)
+    db.gc(dry_run=False, grace=0)
+    np.testing.assert_array_equal(db["old"], np.zeros(1000))
+    fill_all(db, "v", full())
+    for key in ("v", "old"):
+        db.finish(key)
+        xr.testing.assert_identical(db[key].compute(), full())
+    assert db.verify().ok
+
+
+def test_what_is_left_of_a_filling_is_garbage(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    plan = db._engine.claims.state("v").plan
+    db.write_region("v", full().isel(trial=slice(0, 64)))
+    kept = {path: db._engine.nodes.get(path) for path in db._engine.nodes.list_objects(plan)}
+    db.discard("v")
+    for path, data in kept.items():  # of a job that came back when all was over
+        db._engine.nodes.set(path, data)
+    assert db.verify().ok
+    db.gc(dry_run=False, grace=0)
+    assert db._engine.nodes.list_objects("_zdb/fills") == []

@@ -1,0 +1,1 @@
+"""Many jobs fill one value, each a region of it; and values that grow."""

@@ -1,0 +1,164 @@
+"""What is known of the parts of a value that is being filled: one small object for each, named by its region."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zdb.engine.node import Node, node_path
+from zdb.errors import NotFillingError
+from zdb.parallel.plan import group
+from zdb.provenance import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zdb.engine.store import NodeStore
+    from zdb.parallel.coverage import Box
+    from zdb.parallel.plan import Plan, Region
+
+__all__ = ["Attempt", "Parts", "RegionGuard", "state_of"]
+
+
+class Part(NamedTuple):
+    """A part, from its name: where along each dimension (all of it for None), and which variables."""
+
+    name: str
+    bounds: tuple[tuple[int, int] | None, ...]
+    variables: tuple[int, ...] | None
+
+    @classmethod
+    def parse(cls, name: str) -> Part:
+        where, _, which = name.partition("v")
+        bounds = tuple(
+            None if one == "all" else (int(one.partition("-")[0]), int(one.partition("-")[2]))
+            for one in where.strip("_").split("_")
+        )
+        return cls(name, bounds, tuple(map(int, which.split("-"))) if which else None)
+
+    @classmethod
+    def of(cls, plan: Plan, region: Region, variables: Iterable[str]) -> Part:
+        """The part that holds these variables in a region."""
+        names = [one.name for one in plan.variables]
+        chosen = set(variables)
+        numbers = tuple(i for i, name in enumerate(names) if name in chosen)
+        dims = {dim for i in numbers for dim in plan.variables[i].dims}
+        bounds = tuple((region[dim].start, region[dim].stop) if dim in dims else None for dim in plan.sizes)
+        where = "_".join("all" if one is None else f"{one[0]}-{one[1]}" for one in bounds)
+        which = "" if len(numbers) == len(names) else f"_v{'-'.join(map(str, numbers))}"
+        return cls(where + which, bounds, numbers if which else None)
+
+    def has(self, variable: int) -> bool:
+        return self.variables is None or variable in self.variables
+
+    def box(self, plan: Plan, variable: int) -> Box:
+        """Which part of a variable it is."""
+        bounds = dict(zip(plan.sizes, self.bounds, strict=True))
+        return tuple(bounds[dim] or (0, plan.sizes[dim]) for dim in plan.variables[variable].dims)
+
+    def meets(self, other: Part) -> bool:
+        """Whether both hold the same element of a variable."""
+        same = self.variables is None or other.variables is None or set(self.variables) & set(other.variables)
+        return bool(same) and all(
+            a is None or b is None or (a[0] < b[1] and b[0] < a[1])
+            for a, b in zip(self.bounds, other.bounds, strict=True)
+        )
+
+
+@dataclass
+class Parts:
+    """What a listing shows.
+
+    Attributes
+    ----------
+    done : list of Part
+    begun : dict of str to Part
+        By the path of the record.
+    """
+
+    done: list[Part] = field(default_factory=list)
+    begun: dict[str, Part] = field(default_factory=dict)
+
+    @classmethod
+    def list(cls, nodes: NodeStore, plan: Plan) -> Parts:
+        found = cls()
+        start = len(plan.path) + 1
+        for path in nodes.list_objects(plan.path):
+            kind, _, rest = path[start:].partition("/")
+            name, _, last = rest.partition("/")
+            if last != "zarr.json":
+                continue
+            if kind == "parts":
+                found.done.append(Part.parse(name))
+            elif kind == "begun":
+                found.begun[path.removesuffix("/zarr.json")] = Part.parse(name.partition(".")[0])
+        return found
+
+
+def state_of(nodes: NodeStore, plan: Plan) -> str:
+    """Return whether a filling is "open", "finishing" or "discarding"; "gone" if it is over."""
+    data = nodes.get(node_path(plan.path))
+    return "gone" if data is None else str(Node.parse(plan.path, data).attributes["state"])
+
+
+class RegionGuard:
+    """Raises when a job may not write to its region any more; small to pickle."""
+
+    def __init__(self, nodes: NodeStore, plan: Plan, marker: str) -> None:
+        self.nodes = nodes
+        self.key = plan.key
+        self.path = plan.path
+        self.marker = marker
+
+    def __call__(self) -> None:
+        found, own = self.nodes.get_many([node_path(self.path), node_path(self.marker)])
+        state = "gone" if found is None else Node.parse(self.path, found).attributes["state"]
+        if state != "open":
+            why = {"finishing": "is being finished", "discarding": "is being given up"}.get(state, "is over")
+            raise NotFillingError(f"{self.key}: the filling {why}, so this part is not written; what is there stays")
+        if own is None:
+            raise NotFillingError(
+                f"{self.key}: another job has begun to write this region anew, so this one, which was slower, ends here"
+            )
+
+
+class Attempt:
+    """One attempt of a job at one part."""
+
+    def __init__(self, nodes: NodeStore, plan: Plan, part: Part) -> None:
+        self.nodes = nodes
+        self.plan = plan
+        self.part = part
+        self.marker = f"{plan.path}/begun/{part.name}.{uuid.uuid4().hex[:12]}"
+        self.guard = RegionGuard(nodes, plan, self.marker)
+
+    def begin(self) -> None:
+        """Say that the part is being written, and take the place of others that write there, who may be dead."""
+        others = Parts.list(self.nodes, self.plan).begun
+        facts = capture().attributes
+        self.nodes.set(node_path(self.marker), group({"zdb_part": self.part.name, **_kept(facts)}))
+        try:
+            self.guard()
+        except NotFillingError:
+            self._forget()
+            raise
+        # What they have not written yet, their guards refuse; what they have, is written anew.
+        self.nodes.delete([node_path(path) for path, part in others.items() if part.meets(self.part)])
+
+    def done(self, duration: float, more: dict[str, Any] | None = None) -> None:
+        """Say that all of the part is there, and keep what more is to be known of it."""
+        self.guard()
+        facts = capture(duration).attributes
+        path = f"{self.plan.path}/parts/{self.part.name}"
+        self.nodes.set(node_path(path), group({"zdb_part": self.part.name, **_kept(facts), **(more or {})}))
+        self._forget()
+
+    def _forget(self) -> None:
+        self.nodes.delete([node_path(self.marker)])
+        self.nodes.prune(self.marker)
+
+
+def _kept(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Without what refers to records, which are kept by values only."""
+    return {name: value for name, value in attributes.items() if name not in ("zdb_environment", "zdb_history")}

@@ -1,0 +1,176 @@
+"""Tables that many jobs fill, a partition each: kept one by one, and joined at the end."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zdb.engine.node import Node, node_path
+from zdb.engine.writer import LayoutOptions
+from zdb.errors import PartMismatchError, UnsupportedValueError
+from zdb.formats import registry
+from zdb.parallel.records import Attempt, Part
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zdb.engine.plain import PlainEngine
+    from zdb.parallel.plan import Plan
+
+__all__ = [
+    "empty_frame",
+    "is_table",
+    "joined",
+    "layout_options",
+    "plain_options",
+    "read_empty",
+    "with_rows",
+    "write_frame",
+    "write_partition",
+]
+
+
+def is_table(value: Any) -> bool:
+    """Whether a template is a DataFrame of pandas or dask."""
+    package = type(value).__module__.partition(".")[0]
+    return type(value).__name__ == "DataFrame" and package in ("pandas", "dask")
+
+
+def empty_frame(value: Any, npartitions: int | None) -> tuple[pd.DataFrame, int]:
+    """Return columns and dtypes of a template, and how many partitions there will be."""
+    if type(value).__module__.partition(".")[0] == "dask":
+        return value._meta, npartitions or value.npartitions  # noqa: SLF001
+    if npartitions is None:
+        raise UnsupportedValueError("a pandas DataFrame as a template needs npartitions=, how many parts there will be")
+    return value.iloc[:0], npartitions
+
+
+def write_frame(engine: PlainEngine, path: str, frame: pd.DataFrame) -> None:
+    """Keep a frame below the plan."""
+    chosen = registry.by_name("table")
+    encoded = chosen.encode(frame)
+
+    def seal(previous: Node | None, generation: int) -> dict[str, Any]:
+        return engine.value_attributes(chosen.name, chosen.version, previous, generation)
+
+    with engine.claim(path) as claim:
+        engine.publish(claim, encoded, seal, LayoutOptions())
+
+
+def read_frame(engine: PlainEngine, path: str) -> pd.DataFrame:
+    """Read a frame that :func:`write_frame` wrote."""
+    node = engine.node(path)
+    assert node is not None, path
+    frame: pd.DataFrame = registry.by_name("table").decode(engine.open_value(node))
+    return frame
+
+
+def read_empty(engine: PlainEngine, plan: Plan) -> pd.DataFrame:
+    """Read columns and dtypes of the table."""
+    return read_frame(engine, f"{plan.path}/template")
+
+
+def write_partition(engine: PlainEngine, plan: Plan, empty: pd.DataFrame, frame: Any, number: Any) -> None:
+    """Write one partition; errors as in :meth:`zdb.Database.write_region`."""
+    from zdb.formats.dask_parts import check_part
+
+    started = time.perf_counter()
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < plan.partitions:
+        raise PartMismatchError(
+            f"{plan.key}: is a table in {plan.partitions} partitions, so partition= is a number from 0 to "
+            f"{plan.partitions - 1}, not {number!r}"
+        )
+    try:
+        check_part(frame, empty)
+    except UnsupportedValueError as error:
+        message = _said_of(error, "the template")
+        raise PartMismatchError(f"{plan.key}: partition {number}: {message}") from error
+    attempt = Attempt(engine.nodes, plan, Part(f"{number}-{number + 1}", ((number, number + 1),), None))
+    attempt.begin()
+    path = f"{plan.path}/frames/{number}-{uuid.uuid4().hex[:12]}"
+    write_frame(engine, path, frame)
+    attempt.done(round(time.perf_counter() - started, 6), {"frame": path})
+
+
+def _said_of(error: UnsupportedValueError, what: str) -> str:
+    """What is wrong with a partition, said of another thing that it has to be like."""
+    text = str(error).replace("the dask frame promises", f"{what} has")
+    return text.replace("convert it by map_partitions, or give the right meta=", "convert it by .astype()")
+
+
+def joined(engine: PlainEngine, plan: Plan) -> Any:
+    """Return the table as a lazy dask frame of its partitions."""
+    import dask.config
+    import dask.dataframe
+
+    names = [f"{plan.path}/parts/{number}-{number + 1}" for number in range(plan.partitions)]
+    records = engine.nodes.get_many([node_path(name) for name in names])
+    paths = [Node.parse(name, data or b"").attributes["frame"] for name, data in zip(names, records, strict=True)]
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dask.dataframe.from_map(  # type: ignore[no-untyped-call]
+            partial(read_frame, engine), paths, meta=read_empty(engine, plan)
+        )
+
+
+def with_rows(engine: PlainEngine, node: Node, part: Any) -> Any:
+    """Return a table with the rows of a part behind its own: lazy if it is a dask frame.
+
+    Raises
+    ------
+    PartMismatchError
+        The part has other columns or dtypes.
+    UnsupportedValueError
+        The table is of a kind to which no rows can be added.
+    """
+    import pandas as pd
+
+    from zdb.formats.dask_parts import check_part
+
+    kind = node.attributes["zdb_type"]
+    if kind not in ("pandas.DataFrame", "pandas.Series", "dask.DataFrame", "dask.Series"):
+        raise UnsupportedValueError(f"{node.path}: rows cannot be added to a {kind}; DataFrame and Series can grow")
+    table: Any = registry.by_name("table").decode(engine.open_value(node))
+    is_lazy = kind.startswith("dask.")
+    empty = table._meta if is_lazy else table.iloc[:0]  # noqa: SLF001
+    own = part._meta if hasattr(part, "_meta") else part  # noqa: SLF001
+    try:
+        check_part(own, empty)
+    except UnsupportedValueError as error:
+        message = _said_of(error, "the value")
+        raise PartMismatchError(f"{node.path}: the part: {message}") from error
+    if not is_lazy:
+        return _checked_table(node.path, pd.concat([table, part]), table)
+    import dask.config
+    import dask.dataframe
+
+    with dask.config.set({"dataframe.convert-string": False}):
+        more = part if hasattr(part, "_meta") else dask.dataframe.from_pandas(part, npartitions=1, sort=False)  # type: ignore[no-untyped-call]
+        return dask.dataframe.concat([table, more])  # type: ignore[no-untyped-call]
+
+
+def _checked_table(path: str, made: Any, table: Any) -> Any:
+    """Refuse a table whose dtypes were changed by what was added, such as other categories."""
+    before = table.dtypes if table.ndim == 2 else [table.dtype]
+    after = made.dtypes if table.ndim == 2 else [made.dtype]
+    for one, other in zip(before, after, strict=True):
+        if one != other:
+            raise PartMismatchError(
+                f"{path}: the part has other categories than the value ({one}); give it the same by .cat.set_categories"
+            )
+    return made
+
+
+def plain_options(options: LayoutOptions) -> dict[str, Any]:
+    """Return options as JSON."""
+    codec = options.codec
+    if codec is not None and codec is not False:
+        wanted = codec if isinstance(codec, list | tuple) else [codec]
+        codec = [one if isinstance(one, dict) else one.to_dict() for one in wanted]
+    return {"chunks": options.chunks, "shards": options.shards, "codec": codec}
+
+
+def layout_options(plan: Plan) -> LayoutOptions:
+    """Return the options with which the table is written."""
+    return LayoutOptions(**plan.options)
