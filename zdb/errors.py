@@ -210,7 +210,7 @@ class PartMismatchError(ZdbError, ValueError):
     """A part does not fit into the value: its kind, variables, dtypes, sizes, labels or region differ."""
 
 
-class MisalignedRegionError(PartMismatchError):
+class MisalignedRegionError(ZdbError, ValueError):
     """A region does not begin and end where the objects in the store do, which other jobs write too."""
 
 
