@@ -38,20 +38,20 @@ def test_jobs_run_on_both_nodes(slurm: SlurmCluster, tmp_path: Path) -> None:
 
 def test_a_job_that_fails_says_so(slurm: SlurmCluster, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="so it ended"):
-        slurm.run("sbatch", "--wait", script(tmp_path, "echo so it ended", "exit 3"), folder=tmp_path)
+        slurm.complete(script(tmp_path, "echo so it ended", "exit 3"), folder=tmp_path)
 
 
 def test_one_task_of_an_array_is_cancelled(slurm: SlurmCluster, tmp_path: Path) -> None:
     job = slurm.submit("--array=0-1", "--hold", script(tmp_path, "touch task-$SLURM_ARRAY_TASK_ID"), folder=tmp_path)
     slurm.run("scancel", f"{job}_1", folder=tmp_path)
     slurm.run("scontrol", "release", str(job), folder=tmp_path)
-    slurm.run("sbatch", "--wait", f"--dependency=afterany:{job}", "--wrap=true", folder=tmp_path)
+    slurm.complete(f"--dependency=afterany:{job}", "--wrap=true", folder=tmp_path)
     assert slurm.states(job, tmp_path).items() >= {("0", "COMPLETED")}
     assert [file.name for file in tmp_path.glob("task-*")] == ["task-0"]
 
 
 def test_a_job_records_its_id(slurm: SlurmCluster, tmp_path: Path) -> None:
-    slurm.run("sbatch", "--wait", script(tmp_path, "python write.py job"), folder=tmp_path)
+    slurm.complete(script(tmp_path, "python write.py job"), folder=tmp_path)
     jobs, environment = recorded(tmp_path, "job")
     assert jobs == {"slurm_job_id": environment["SLURM_JOB_ID"], "slurm_node": environment["SLURMD_NODENAME"]}
     assert jobs["slurm_node"] in {"node1", "node2"}
@@ -59,7 +59,7 @@ def test_a_job_records_its_id(slurm: SlurmCluster, tmp_path: Path) -> None:
 
 def test_tasks_of_an_array_record_which_they_are(slurm: SlurmCluster, tmp_path: Path) -> None:
     job = script(tmp_path, "python write.py task-$SLURM_ARRAY_TASK_ID")
-    slurm.run("sbatch", "--wait", "--array=3-4", job, folder=tmp_path)
+    slurm.complete("--array=3-4", job, folder=tmp_path)
     ids = set()
     for task in ("3", "4"):
         jobs, environment = recorded(tmp_path, f"task-{task}")
@@ -76,7 +76,7 @@ def test_ranks_are_recorded(launch: str, slurm: SlurmCluster, tmp_path: Path) ->
     rank = "${OMPI_COMM_WORLD_RANK:-$PMI_RANK}"
     line = f"{launch} bash -c 'python write.py rank-{rank}'"
     job = script(tmp_path, "python -c 'import zdb; zdb.open(\"results.zdb\")'", line)
-    slurm.run("sbatch", "--wait", "--nodes=2", "--ntasks=4", job, folder=tmp_path)
+    slurm.complete("--nodes=2", "--ntasks=4", job, folder=tmp_path)
     found = [recorded(tmp_path, f"rank-{rank}")[0] for rank in range(4)]
     assert [jobs["mpi_rank"] for jobs in found] == [0, 1, 2, 3]
     assert {jobs["mpi_size"] for jobs in found} == {4}

@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 NODES = ("node1", "node2")
 PROCESSORS = 2
 START_SECONDS = 60
+JOB_SECONDS = 300
+ENDED = {"COMPLETED", "CANCELLED", "FAILED", "NODE_FAIL", "TIMEOUT"}
 
 CONFIGURATION = """
 ClusterName=zdbtest
@@ -91,13 +93,27 @@ class SlurmCluster:
             It fails; the message has its output and that of all jobs that were started there.
         """
         done = subprocess.run(command, cwd=folder, env=self.environment, capture_output=True, text=True, check=False)
-        outputs = [f"{file.name}:\n{file.read_text()}" for file in sorted(folder.glob("*.out"))]
-        assert done.returncode == 0, "\n".join([f"{command} failed:", done.stdout, done.stderr, *outputs])
+        assert done.returncode == 0, "\n".join([f"{command} failed:", done.stdout, done.stderr, _outputs(folder)])
         return done.stdout
 
     def submit(self, *options: str, folder: Path) -> int:
         """Submit a job and return its id."""
         return int(self.run("sbatch", "--parsable", *options, folder=folder))
+
+    def complete(self, *options: str, folder: Path) -> None:
+        """Submit a job and wait for its end; ``sbatch --wait`` looks every half minute only.
+
+        Raises
+        ------
+        AssertionError
+            It fails; the message has the output of all jobs that were started there.
+        """
+        job = self.submit(*options, folder=folder)
+        end = time.monotonic() + JOB_SECONDS
+        while not (states := self.states(job, folder)) or not set(states.values()) <= ENDED:
+            assert time.monotonic() < end, f"job {job} does not end: {states}\n{_outputs(folder)}"
+            time.sleep(0.1)
+        assert set(states.values()) == {"COMPLETED"}, f"job {job}: {states}\n{_outputs(folder)}"
 
     def states(self, job: int, folder: Path) -> dict[str, str]:
         """State of each task of a job array by its number, or of a job under the empty name."""
@@ -105,6 +121,10 @@ class SlurmCluster:
             "squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%K %T", folder=folder
         )
         return {name.replace("N/A", ""): state for name, state in map(str.split, listed.splitlines())}
+
+
+def _outputs(folder: Path) -> str:
+    return "\n".join(f"{file.name}:\n{file.read_text()}" for file in sorted(folder.glob("*.out")))
 
 
 class Daemons:
