@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zdb import config
-from zdb.engine.node import node_path
+from zdb.engine.node import VALUE, Node, node_path
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 from zdb.errors import ClaimsUnsupportedError
 
@@ -165,7 +165,8 @@ class ZarrNodes(NodeStore):
     def move_node(self, old: str, new: str, tag: Tag) -> bool:
         self.require_writable()
         own = node_path(old)
-        objects = [path for path in self.list_objects(old) if path != own]
+        listed = [path for path in self.list_objects(old) if path != own]
+        objects = self._objects_of_value(old) or listed
         # The nodes follow when all chunks are there, the top one last: it makes the new name visible.
         nodes = sorted((p for p in objects if p.endswith("/zarr.json")), key=lambda p: -p.count("/"))
         chunks = sorted(set(objects).difference(nodes))
@@ -177,8 +178,16 @@ class ZarrNodes(NodeStore):
             self._delete_all(new + path[len(old) :] for path in objects)
             return False
         self.remove(own, tag)  # what another has put there meanwhile stays
-        self._delete_all(objects)
+        self._delete_all({*objects, *listed})
         return True
+
+    def _objects_of_value(self, path: str) -> list[str]:
+        """Return the objects of a value but its node, which its metadata tells better than a listing."""
+        data = self.get(node_path(path))
+        node = None if data is None else Node.parse(path, data)
+        if node is None or node.kind != VALUE:
+            return []
+        return [one for one in dict.fromkeys(node.object_paths()) if one != node_path(path)]
 
     async def _copy(self, source: str, target: str) -> None:
         from zarr.core.buffer import default_buffer_prototype
