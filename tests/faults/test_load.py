@@ -1,0 +1,28 @@
+"""Many processes at once: no update is lost, and requests and memory do not grow. Its times are a benchmark."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from faults.rounds import rounds
+
+from benchmarks.load import set_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from places import Place
+
+WRITERS = 8
+KEYS = rounds(20, 100)
+
+
+def test_many_small_values(shared_place: Place, count: Callable[[str, int], None]) -> None:
+    load = set_keys(shared_place.url, shared_place.options, WRITERS, KEYS)  # checks all that was written
+    assert load.requests <= 4 * KEYS
+    assert load.growth < 20_000_000
+    count(f"small values by {WRITERS} processes at once", WRITERS * KEYS)
