@@ -81,7 +81,7 @@ def test_listing_with_kinds(used: tuple[zdb.Database, Requests]) -> None:
     assert document is not None
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: db._engine.nodes.set(f"many/key_{n:04d}/zarr.json", document), range(KEYS - 1)))
-    many = db.database("many")
+    many = db.database("many", create=True)
     sent = Counter(requests.of(lambda: str(many.tree(lines=2 * KEYS))))
     assert sent == {"GetObject": KEYS - 1, "ListObjectsV2": 1}
     db["many/last"] = 1
@@ -106,8 +106,8 @@ def test_arrays(used: tuple[zdb.Database, Requests], chunks: int) -> None:
 
     for number in range(3):
         sent = requests.of(write)
-        # Chunks, the metadata of the array, and of the value; that of the generation before.
-        assert objects(sent)[1] == chunks + 2 + (number > 0)
+        # The claim, chunks, the metadata of the array and of the value; that of the generation before.
+        assert objects(sent) == (3, chunks + 3 + (number > 0))
     assert requests.of(lambda: db["array"]) == ["GetObject"] * (chunks + 2)
     lazy = xr.Dataset({"v": ("x", data)})
     db.set("dataset", lazy, chunks=(100 // chunks,))

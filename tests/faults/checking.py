@@ -129,6 +129,6 @@ def orphans(db: zdb.Database) -> set[str]:
     records = [engine.record(one) or {} for one in used]
     used |= {f"environments/{one['pixi_lock']}" for one in records if one.get("pixi_lock")}
     left = set(engine.nodes.list_objects("")) - needed - {f"_zdb/{one}/zarr.json" for one in used}
-    groups = {"_zdb/zarr.json", "_zdb/environments/zarr.json", "_zdb/histories/zarr.json"}
-    # Records stay for a day, whatever the grace is.
-    return {one for one in left - groups if not one.startswith(("_zdb/environments/", "_zdb/histories/"))}
+    # Records stay for a day, whatever the grace is; claims until they are taken again.
+    stays = ("_zdb/zarr.json", "_zdb/environments/", "_zdb/histories/", "_zdb/claims/")
+    return {one for one in left if not one.startswith(stays)}

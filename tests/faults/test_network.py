@@ -25,7 +25,7 @@ FAULTS = {
     "5 % of requests reset": Faults(reset=0.05),
     "connection cut after N bytes": Faults(cut_after=(300, 12_000)),
     "answer lost after the server acted": Faults(lose_answer=0.1),
-    "request that comes late, when its sender has given it up": Faults(late=0.05, late_seconds=1),
+    "PUT that comes late, when its sender has given it up": Faults(late=0.1, late_seconds=1),
 }
 CHANGES = rounds(10, 60)
 WRITERS = 2

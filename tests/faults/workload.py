@@ -95,8 +95,10 @@ def write(place: Place, writer: int, start: int, log: Path, stop: Any = None, op
 def notes(log: Path) -> list[Note]:
     """Read what a writer has noted; a change that was begun and not ended was interrupted by its death."""
     found: list[Note] = []
-    for line in log.read_text().splitlines() if log.exists() else ():
-        number, outcome, when, error = line.split("\t")
+    for line in log.read_text().splitlines(keepends=True) if log.exists() else ():
+        if not line.endswith("\n"):  # it is just being written
+            break
+        number, outcome, when, error = line.rstrip("\n").split("\t")
         if outcome == "begun":
             found.append(Note(int(number), "killed", float(when), float("inf")))
         else:

@@ -34,7 +34,7 @@ class Faults:
     lose_answer : float
         Probability with which the server gets a request, and its answer is not passed on but the connection reset.
     late : float
-        Probability with which the connection is reset, and the server gets the request all the same, later.
+        Probability with which the connection is reset, and the server gets the request, a PUT, all the same, later.
     late_seconds : float
         How much later.
     cut_after : tuple of int, optional
@@ -133,7 +133,7 @@ class FaultProxy:
             while piece := await reader.read(PIECE):
                 if self._happens(self.faults.reset):
                     break
-                if self._happens(self.faults.late):
+                if piece.startswith(b"PUT ") and self._happens(self.faults.late):
                     if b"100-continue" in piece:  # the client keeps the rest until it is asked for it
                         client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     with contextlib.suppress(TimeoutError):
