@@ -18,6 +18,7 @@ from zarr.core.sync import sync
 
 from zdb.engine.conditional import MemoryNodes
 from zdb.engine.nodes import system_error, translated
+from zdb.engine.plain import group_document
 from zdb.engine.store import LocalNodes, NodeStore, open_store
 from zdb.errors import (
     DatabaseNotFoundError,
@@ -31,6 +32,9 @@ from zdb.errors import (
 @pytest.fixture
 def nodes(place) -> NodeStore:
     return open_store(place.url, place.options)
+
+
+def allowed() -> None: ...
 
 
 def fill(nodes, *paths):
@@ -102,16 +106,18 @@ def test_deleting_a_tree_removes_metadata_first_and_from_below(monkeypatch):
 
 
 def test_moving_a_tree(nodes):
-    fill(nodes, "a/zarr.json", "a/data/zarr.json", "a/data/c/0", "ab/zarr.json")
-    assert not nodes.move_node("a", "x/y/z", "another tag")
-    assert nodes.move_node("a", "x/y/z", nodes.read_tagged("a/zarr.json").tag)
+    fill(nodes, "a/data/zarr.json", "a/data/c/0", "ab/zarr.json")
+    nodes.set("a/zarr.json", group_document({}))
+    assert not nodes.move_node("a", "x/y/z", "another tag", allowed)
+    assert nodes.move_node("a", "x/y/z", nodes.read_tagged("a/zarr.json").tag, allowed)
     assert nodes.list_objects("") == ["ab/zarr.json", "x/y/z/data/c/0", "x/y/z/data/zarr.json", "x/y/z/zarr.json"]
     assert nodes.get("x/y/z/data/c/0") == b"a/data/c/0"
 
 
 def test_moving_makes_the_new_name_visible_last(monkeypatch):
     nodes = open_store("memory://order-of-moving")
-    fill(nodes, "a/zarr.json", "a/data/zarr.json", "a/data/c/0")
+    fill(nodes, "a/data/zarr.json", "a/data/c/0")
+    nodes.set("a/zarr.json", group_document({}))
     written = []
     store_set = nodes.store.set
 
@@ -120,7 +126,7 @@ def test_moving_makes_the_new_name_visible_last(monkeypatch):
         return store_set(path, data)
 
     monkeypatch.setattr(nodes.store, "set", note)
-    assert nodes.move_node("a", "b", nodes.read_tagged("a/zarr.json").tag)
+    assert nodes.move_node("a", "b", nodes.read_tagged("a/zarr.json").tag, allowed)
     assert written == ["b/data/c/0", "b/data/zarr.json", "b/zarr.json"]
 
 
@@ -165,7 +171,7 @@ def test_read_only_stores_refuse_every_change(place):
         lambda: nodes.replace("a/zarr.json", b"", b"a/zarr.json"),
         lambda: nodes.remove("a/zarr.json", b"a/zarr.json"),
         lambda: nodes.remove_node("a", b"a/zarr.json", is_database=False),
-        lambda: nodes.move_node("a", "b", b"a/zarr.json"),
+        lambda: nodes.move_node("a", "b", b"a/zarr.json", allowed),
     ):
         with pytest.raises(ReadOnlyError, match="open read-only"):
             change()

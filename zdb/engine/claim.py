@@ -9,6 +9,7 @@ import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zdb import config
@@ -230,9 +231,25 @@ class Claim:
     def move(self, target: Claim) -> bool:
         """Move `previous` with all below it to the path of another claim, and tell whether that was possible."""
         assert self._tag is not None
+        check = partial(self._check_with, target)
+        check()
+        if self._nodes.loses_answers and self.previous is not None and self.previous.arrays:  # copies may come late
+            target._hand_out_keys_of(self.previous.generation)
+        try:
+            moved = self._nodes.move_node(self.path, target.path, self._tag, check)
+        except BaseException:
+            target.give_up(settled=False)
+            raise
+        return moved
+
+    def _check_with(self, target: Claim) -> None:
         self.check()
         target.check()
-        return self._nodes.move_node(self.path, target.path, self._tag)
+
+    def _hand_out_keys_of(self, generation: int) -> None:
+        """Say that chunks with the keys of a generation are going to be written."""
+        self.generation = same_keys_after(generation, self.generation)
+        self._require(self._update(generation=self.generation))
 
     def covering(self, path: str) -> Claim:
         """Return the same claim for a new key below the path, which nobody else writes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import math
 import os
@@ -19,7 +20,7 @@ from zdb.engine.node import node_path
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from zarr.abc.store import Store
 
@@ -30,7 +31,7 @@ __all__ = ["LocalNodes"]
 # Tells the temporary files of this process from those of all others on a shared file system.
 _PROCESS_TOKEN = uuid.uuid4().hex[:12]
 _counter = itertools.count()
-# How often a folder is made that is gone again when a file is put there.
+# How often a folder is made that is gone again when a file is put there, and removed while files are put there.
 FOLDER_ATTEMPTS = 10
 
 
@@ -202,7 +203,7 @@ class LocalNodes(NodeStore):
     def _delete_hidden(self, hidden: str) -> None:
         if self._durable:
             sync_folder(os.path.dirname(hidden))  # noqa: PTH120
-        shutil.rmtree(hidden)
+        _remove_folder(hidden)
 
     def is_empty(self) -> bool:
         with translated(self.url, "", "read"):
@@ -260,7 +261,7 @@ class LocalNodes(NodeStore):
                 found[one] = [inside._replace(modified=renamed) for inside in self.list_status(one)]
         return found
 
-    def move_node(self, old: str, new: str, tag: Tag) -> bool:
+    def move_node(self, old: str, new: str, tag: Tag, check: Callable[[], object]) -> bool:
         self.require_writable()
         source, target = self._at(old), self._at(new)
         with translated(self.url, new):
@@ -268,8 +269,10 @@ class LocalNodes(NodeStore):
             with locked_folders(self.root, [source, target], create=False) as is_locked:
                 if not is_locked or self.get(node_path(old)) != tag or self.get(node_path(new)) is not None:
                     return False
-                shutil.rmtree(target)  # nothing but leftovers
-                os.rename(source, target)  # noqa: PTH104
+                check()
+                self._delete_hidden(self._hide(new))  # nothing but leftovers
+                if not _renamed(source, target):
+                    return False
             if self._durable:
                 sync_folder(os.path.dirname(target))  # noqa: PTH120
                 sync_folder(os.path.dirname(source))  # noqa: PTH120
@@ -296,6 +299,31 @@ class LocalNodes(NodeStore):
 
     def missing(self, paths: list[str]) -> list[str]:
         return [path for path in paths if not os.path.exists(self._at(path))]  # noqa: PTH110
+
+
+def _remove_folder(folder: str) -> None:
+    """Remove a folder in which another process may be adding or removing a file that is not in its place yet."""
+    for attempt in range(FOLDER_ATTEMPTS):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or attempt == FOLDER_ATTEMPTS - 1:
+                raise
+        else:
+            return
+        if not os.path.lexists(folder):
+            return
+
+
+def _renamed(source: str, target: str) -> bool:
+    """Rename a folder, unless another process has just put a file that it is going to rename at its new place."""
+    try:
+        os.rename(source, target)  # noqa: PTH104
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def _changed(folder: str) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zdb.errors import ReadOnlyError, StorageError, ZdbError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from zarr.abc.store import Store
@@ -135,8 +135,11 @@ class NodeStore(ABC):
         """Remove a node that still has this tag with all that is below it, and tell whether it did."""
 
     @abstractmethod
-    def move_node(self, old: str, new: str, tag: Tag) -> bool:
-        """Move a node that still has this tag, with all below it, to a path without one; tell whether it did."""
+    def move_node(self, old: str, new: str, tag: Tag, check: Callable[[], object]) -> bool:
+        """Move a node that still has this tag, with all below it, to a path without one; tell whether it did.
+
+        Nothing more is written or removed at the new path when `check` raises, which is called again and again.
+        """
 
     @abstractmethod
     def delete(self, paths: Iterable[str]) -> None:

@@ -162,7 +162,7 @@ class ZarrNodes(NodeStore):
             self.delete(path for path in nodes if path.count("/") == depth)
         self.delete(objects - nodes)
 
-    def move_node(self, old: str, new: str, tag: Tag) -> bool:
+    def move_node(self, old: str, new: str, tag: Tag, check: Callable[[], object]) -> bool:
         self.require_writable()
         own = node_path(old)
         listed = [path for path in self.list_objects(old) if path != own]
@@ -170,11 +170,16 @@ class ZarrNodes(NodeStore):
         # The nodes follow when all chunks are there, the top one last: it makes the new name visible.
         nodes = sorted((p for p in objects if p.endswith("/zarr.json")), key=lambda p: -p.count("/"))
         chunks = sorted(set(objects).difference(nodes))
-        self._run(new, bounded(lambda path: self._copy(path, new + path[len(old) :]), chunks), "write")
+        for start in range(0, len(chunks), CONCURRENT_REQUESTS):
+            check()
+            some = chunks[start : start + CONCURRENT_REQUESTS]
+            self._run(new, bounded(lambda path: self._copy(path, new + path[len(old) :]), some), "write")
         for node in nodes:
+            check()
             self._run(new, self._copy(node, new + node[len(old) :]), "write")
         found = self.read_tagged(own)
         if found is None or found.tag != tag or not self.replace(node_path(new), found.data, None):
+            check()
             self._delete_all(new + path[len(old) :] for path in objects)
             return False
         self.remove(own, tag)  # what another has put there meanwhile stays
