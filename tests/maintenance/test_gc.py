@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -15,12 +16,15 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from maintenance.holding import holding
 from maintenance.samples import fill
 
 import zdb
 from zdb.cli import main
+from zdb.engine.claim_record import ClaimRecord, claim_path
 from zdb.engine.spool import Spool
-from zdb.errors import ReadOnlyError
+from zdb.errors import KeyConflictError, ReadOnlyError
+from zdb.maintenance.garbage import GarbageCollection
 
 if TYPE_CHECKING:
     from places import Place
@@ -258,3 +262,140 @@ def test_the_command(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(db.gc().to_frame().columns) == ["kind", "path", "objects", "nbytes"]
     with pytest.raises(SystemExit):
         main(["gc", db.url, "--grace", "soon"])
+
+
+def test_keys_that_are_written_are_left(shared_place: Place) -> None:
+    db = shared_place.open()
+    for number in range(2):
+        db.set("a", np.full(10, number), chunks=(5,))
+        db.set("b", np.full(10, number), chunks=(5,))
+    with holding(shared_place, "a", "new/deep/value") as writers:
+        db._engine.nodes.set("new/deep/value/data/c/9", b"x")
+        for planned in (db.gc(grace=0), db.gc(grace=0, dry_run=False)):
+            assert planned.busy == ["a", "new/deep/value"]
+            assert "left, as they are being written or filled: a, new/deep/value" in str(planned)
+            assert [one.path for one in planned.garbage if one.kind != "record"] == ["b"]
+        for writer in writers:
+            writer.finish()
+    for key in ("a", "new/deep/value"):
+        np.testing.assert_array_equal(db[key], np.ones(20))
+    assert db.verify().ok
+    assert db.gc(grace=0, dry_run=False).busy == []
+    assert db._engine.nodes.get("new/deep/value/data/c/9") is None
+    assert db.verify().ok
+
+
+def test_a_claim_that_is_taken_after_the_look_is_respected(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        db.set("a", np.full(10, number), chunks=(5,))
+    db._engine.nodes.set("begun/data/c/0", b"x")
+    db._engine.nodes.set("above/a/data/c/0", b"x")
+    claims: list[Any] = []
+    look = GarbageCollection._piles
+
+    def take_before(self: Any, path: str, node: Any) -> Any:
+        piles = look(self, path, node)
+        if not any(claim.path.startswith(path) for claim in claims):
+            claims.append(db._engine.claim("above/a" if path == "above" else path))
+        return piles
+
+    monkeypatch.setattr(GarbageCollection, "_piles", take_before)
+    report = db.gc(grace=0, dry_run=False)
+    assert report.busy == ["a", "above", "begun"]
+    assert report.garbage == []
+    for claim in claims:
+        claim.release()
+    monkeypatch.undo()
+    assert {one[1] for one in garbage(db, grace=0, dry_run=False)} == {"a", "above", "begun"}
+
+
+def test_records_of_claims(shared_place: Place) -> None:
+    db = shared_place.open()
+    db["a"] = np.arange(5)
+    nodes, claims = db._engine.nodes, db._engine.claims
+    for key in ("failed", "late"):
+        with db._engine.claim(key) as claim:
+            claim.give_up(settled=False)  # chunks of generation 0 may come yet
+    db["late"] = np.arange(5)
+    record = claims.state("failed")
+    assert record is not None
+    nodes.set(claim_path("old"), dataclasses.replace(record, key="old", generation=-1).dump())
+    with holding(shared_place, "killed", "alive") as (killed, alive):
+        killed.kill()
+        report = db.gc(grace=3600, dry_run=False)
+        assert claims.state("old") is not None  # it is young
+        db.gc(grace=0, dry_run=False)
+        left = {key: getattr(claims.state(key), "state", None) for key in ("failed", "late", "old", "killed", "alive")}
+        assert (left["failed"], left["alive"]) == ("free", "held")
+        if nodes.removes_conditionally:
+            assert [one.kind for one in report.garbage] == ["claim"]
+            assert left == {"failed": "free", "late": None, "old": None, "killed": None, "alive": "held"}
+        alive.finish()
+    np.testing.assert_array_equal(db["alive"], np.ones(20))
+    db["killed"] = np.arange(3)
+    assert db.verify().ok
+
+
+def test_a_record_of_a_claim_that_is_taken_meanwhile_stays(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with db._engine.claim("a") as claim:
+        claim.give_up(settled=False)
+    record = db._engine.claims.state("a")
+    assert record is not None
+    db._engine.nodes.set(claim_path("a"), dataclasses.replace(record, generation=-1).dump())
+    taken: list[Any] = []
+    is_spent = ClaimRecord.is_spent
+
+    def take(self: ClaimRecord, live: Any) -> bool:
+        answer = is_spent(self, live)
+        taken.append(db._engine.claim("a"))
+        return answer
+
+    monkeypatch.setattr(ClaimRecord, "is_spent", take)
+    assert db.gc(grace=0, dry_run=False).garbage == []
+    taken[0].check(ask=True)
+    taken[0].release()
+
+
+def begin_a_filling(place: Place, key: str) -> None:
+    db = place.open("r+")
+    db.create(key, np.empty((50, 8)), chunks=(10, 8))
+    db.write_region(key, np.ones((10, 8)), {"dim_0": slice(0, 10)})
+
+
+@pytest.mark.parametrize("key", ["v", "no/database/yet"])
+def test_fillings_are_spared_until_they_are_discarded(shared_place: Place, key: str) -> None:
+    db = shared_place.open()
+    process = SPAWN.Process(target=begin_a_filling, args=(shared_place, key))
+    process.start()
+    process.join()
+    assert process.exitcode == 0  # who began it is no more
+    nodes = db._engine.nodes
+    before = nodes.list_objects("")
+    report = db.gc(grace=0, dry_run=False)
+    assert report.busy == [key]
+    assert report.garbage == []
+    repairs = db.repair(dry_run=False)
+    assert repairs.repairs == []
+    assert nodes.list_objects("") == before
+    if "/" in key:
+        with pytest.raises(KeyConflictError, match="is being filled"):
+            db["no"] = np.arange(3)
+    assert set(before) <= set(nodes.list_objects(""))
+    for start in range(10, 50, 10):
+        db.write_region(key, np.ones((10, 8)), {"dim_0": slice(start, start + 10)})
+    db.finish(key)
+    np.testing.assert_array_equal(db[key], np.ones((50, 8)))
+    assert db.verify().ok
+    db.create(key, np.empty((50, 8)), chunks=(10, 8), overwrite=True)
+    db.write_region(key, np.ones((10, 8)), {"dim_0": slice(0, 10)})
+    (plan,) = {one.split("/")[3] for one in nodes.list_objects("_zdb/fills")} - {"zarr.json"}
+    kept = {one: nodes.get(one) for one in nodes.list_objects("_zdb/fills") if plan in one}
+    late = next(iter({*nodes.list_objects(key)} - {*db._engine.node(key).object_paths()}))  # type: ignore[union-attr]
+    db.discard(key)
+    for path, data in {**kept, late: b"x"}.items():
+        nodes.set(path, data or b"")  # what a job has sent before and arrives now
+    db.gc(grace=0, dry_run=False)
+    assert nodes.list_objects("_zdb/fills") == []
+    assert nodes.get(late) is None
+    np.testing.assert_array_equal(db[key], np.ones((50, 8)))
+    assert db.verify().ok

@@ -11,12 +11,14 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from maintenance.holding import holding
 from maintenance.samples import damage, damages, fill, objects_in_use
 
 import zdb
 from zdb.cli import main
 from zdb.engine.node import Node, dump, node_path
 from zdb.errors import KeyNotFoundError, MissingChunkError, ReadOnlyError
+from zdb.maintenance.verifying import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +123,99 @@ def test_the_generation_before_is_not_brought_back_if_it_is_damaged_too(db: Data
     damage(db, "b/data/c.1", "lose", 0)
     assert actions(db, key="b", dry_run=False) == [("b", "restore")]
     assert db["b"] == 1
+
+
+def hand_out(db: Database, key: str) -> None:
+    """Have a generation handed out that may still be written."""
+    with db._engine.claim(key) as claim:
+        claim.give_up(settled=False)
+
+
+def test_a_generation_further_back_is_brought_back(place: Place) -> None:
+    db = place.open()
+    db.set("a", np.arange(10), chunks=(5,))
+    hand_out(db, "a")
+    db.set("a", np.arange(20), chunks=(5,))
+    assert db.info("a").generation == 2
+    damage(db, "a/data/c.1", "lose", 0)
+    assert actions(db) == [("a", "restore")]
+    assert db.repair(dry_run=False).ok
+    np.testing.assert_array_equal(db["a"], np.arange(10))
+    assert db.info("a").generation == 3
+    assert db.verify().ok
+    db.set("a", np.arange(30), chunks=(5,))
+    np.testing.assert_array_equal(db["a"], np.arange(30))
+    assert db.verify().ok
+
+
+def test_a_generation_that_may_yet_be_overwritten_is_not_brought_back(db: Database) -> None:
+    db.set("a", np.arange(10), chunks=(5,))
+    hand_out(db, "a")
+    db.set("a", np.arange(20), chunks=(5,))
+    hand_out(db, "a")  # generation 3, which has the chunk keys of generation 0
+    damage(db, "a/data/c.1", "lose", 0)
+    assert actions(db, dry_run=False) == [("a", "mark")]
+    np.testing.assert_array_equal(db.get("a", rows=slice(0, 5)), np.arange(5))
+
+
+def test_a_key_that_is_written_is_left(shared_place: Place) -> None:
+    db = shared_place.open()
+    for key in ("a", "b"):
+        db.set(key, np.arange(10), chunks=(5,))
+        damage(db, f"{key}/data/c/1", "lose", 0)
+    with holding(shared_place, "a") as (writer,):
+        for dry_run in (True, False):
+            assert actions(db, dry_run=dry_run) == [("a", "none"), ("b", "mark")]
+        assert "is being written" in db.repair().repairs[0].message
+        writer.finish()
+    np.testing.assert_array_equal(db["a"], np.ones(20))
+    assert db.verify().damaged == ["b"]
+
+
+def test_what_changes_after_the_look_is_looked_at_again(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("array", "taken"):
+        db.set(key, np.arange(10), chunks=(5,))
+        damage(db, f"{key}/data/c/1", "lose", 0)
+    db["small"] = 1
+    db._engine.nodes.set("small/zarr.json", b"{")
+    verify = Verification.run
+    claims: list[Any] = []
+
+    def write_after(self: Verification) -> Any:
+        found = verify(self)
+        db.set("array", np.arange(20), chunks=(5,))
+        db._engine.nodes.delete(["small/zarr.json"])
+        db["small"] = 2
+        claims.append(db._engine.claim("taken"))
+        return found
+
+    monkeypatch.setattr(Verification, "run", write_after)
+    before = document(db, "taken")
+    assert [(one.key, one.action) for one in db.repair(dry_run=False).repairs] == [("taken", "none")]
+    assert document(db, "taken") == before
+    np.testing.assert_array_equal(db["array"], np.arange(20))
+    assert db["small"] == 2
+    claims[0].release()
+
+
+def test_a_small_value_that_comes_before_the_commit_stays(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.set("a", np.arange(10), chunks=(5,))
+    damage(db, "a/data/c/1", "lose", 0)
+    nodes = db._engine.nodes
+    replace = nodes.replace
+
+    def write_before(path: str, data: bytes, tag: Any, **options: Any) -> Any:
+        if path == "a/zarr.json":
+            nodes.set(path, small)
+        return replace(path, data, tag, **options)
+
+    db["b"] = 1
+    small = nodes.get("b/zarr.json") or b""
+    monkeypatch.setattr(nodes, "replace", write_before)
+    db.repair(dry_run=False)
+    monkeypatch.undo()
+    assert nodes.get("a/zarr.json") == small
+    assert db["a"] == 1
 
 
 def test_metadata_is_rebuilt_from_the_arrays_and_the_other_way_round(db: Database) -> None:

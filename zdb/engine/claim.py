@@ -17,8 +17,8 @@ from zdb.engine import heartbeat
 from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path
 from zdb.engine.fence import Fence
 from zdb.engine.holder import Holder
-from zdb.engine.node import Node, next_generation, node_path, same_keys_after
-from zdb.errors import ClaimsUnsupportedError, ZdbError
+from zdb.engine.node import Node, dump, have_same_keys, next_generation, node_path, same_keys_after
+from zdb.errors import ClaimsUnsupportedError, CorruptChunkError, ZdbError
 from zdb.keys import split
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Claim:
     generation : int
         The one to write.
     previous : Node or None
-        What lies at the path, as it was when the claim was taken or, after a commit was refused, is now.
+        What lies at the path, as it was when the claim was taken or, after a commit was refused, is now. None too for
+        what cannot be read, if the claim may be taken for that.
     is_clean : bool
         Nobody else can still be writing, so what is there beside `previous` is left over.
     in_doubt : bool
@@ -62,6 +63,7 @@ class Claim:
         live: Node | None = None,
         *,
         hand_out: bool = True,
+        damaged: bool = False,
     ) -> None:
         self.path = path
         self.token = uuid.uuid4().hex
@@ -70,6 +72,7 @@ class Claim:
         self.in_doubt = False
         self._nodes = nodes
         self._tag: Tag | None = None
+        self._may_be_damaged = damaged
         self._handed_out = CLEAN if before is None else before.generation
         self._is_resumed = before is not None and bool(before.plan)
         self._hands_out = hand_out and not self._is_resumed
@@ -110,7 +113,7 @@ class Claim:
         """Look at what lies at the path now, and return the records of the claims above it."""
         above = map(claim_path, _above(self.path))
         node, *records = self._nodes.read_tagged_many([node_path(self.path), *above])
-        self.previous, self._tag = parsed(self.path, node)
+        self.previous, self._tag = parsed(self.path, node, damaged=self._may_be_damaged)
         generation = next_generation(self._handed_out, self.previous) if self._hands_out else self.generation
         if generation != self.generation:  # another value was written before the claim was taken
             self.generation = generation
@@ -216,9 +219,33 @@ class Claim:
             self.check(ask=True)
             self.look_again()
 
+    def put(self, changed: Node) -> bool:
+        """Put another node in the place of `previous`, and tell whether nobody else has done so meanwhile.
+
+        Raises
+        ------
+        ClaimLostError
+            Another writer has taken over; nothing was changed.
+        """
+        self.check()
+        written = self._nodes.replace(node_path(self.path), dump(changed.document), self._tag)
+        if written is None:
+            return False
+        self.previous, self._tag = changed, written
+        return True
+
+    def go_on_with(self, generation: int) -> bool:
+        """Write a generation that was handed out before; False if its chunks are in use or may yet be written."""
+        live = CLEAN if self.previous is None else self.previous.generation
+        is_free = self.is_clean and live < generation and not (self.previous and have_same_keys(generation, live))
+        if is_free:
+            self.generation = generation
+        return is_free
+
     def look_again(self) -> None:
         """Look at what lies at the path now."""
-        self.previous, self._tag = parsed(self.path, self._nodes.read_tagged(node_path(self.path)))
+        found = self._nodes.read_tagged(node_path(self.path))
+        self.previous, self._tag = parsed(self.path, found, damaged=self._may_be_damaged)
         if self.previous is not None and self.previous.generation >= self.generation:
             self.generation = same_keys_after(self.generation, self.previous.generation)
 
@@ -317,8 +344,8 @@ class Claim:
 class Unclaimed(Claim):
     """What takes the place of a claim where the setting `claims` is "none"."""
 
-    def __init__(self, nodes: NodeStore, path: str, *, hand_out: bool) -> None:
-        super().__init__(nodes, path, hand_out=hand_out)
+    def __init__(self, nodes: NodeStore, path: str, *, hand_out: bool, damaged: bool = False) -> None:
+        super().__init__(nodes, path, hand_out=hand_out, damaged=damaged)
         self.fence.renewed_at(float("inf"))
         self.open()
 
@@ -339,9 +366,16 @@ def _left_clean(before: ClaimRecord, live: Node | None) -> bool:
     return before.state == "filling" or (before.clean and before.holder.is_dead())
 
 
-def parsed(path: str, found: Tagged | None) -> tuple[Node | None, Tag | None]:
-    """Return a node that was read, and its tag."""
-    return (None, None) if found is None else (Node.parse(path, found.data), found.tag)
+def parsed(path: str, found: Tagged | None, *, damaged: bool = False) -> tuple[Node | None, Tag | None]:
+    """Return a node that was read, None for one that cannot be if it may be damaged; and its tag."""
+    if found is None:
+        return None, None
+    try:
+        return Node.parse(path, found.data), found.tag
+    except CorruptChunkError:
+        if not damaged:
+            raise
+        return None, found.tag
 
 
 def _above(path: str) -> list[str]:

@@ -92,6 +92,17 @@ class ClaimRecord:
         attributes = {**own, **self.holder.attributes()}
         return dump({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
+    def is_at_work(self) -> bool:
+        """Whether somebody writes or fills the key, as far as this can be seen from here."""
+        return self.state != "free" and (bool(self.plan) or not self.holder.is_dead())
+
+    def is_spent(self, live: Node | None) -> bool:
+        """Whether nobody needs the record: nobody is at work, nor could still write what was handed out."""
+        if self.is_at_work() or self.state == "filling":
+            return False
+        is_over = self.generation <= (CLEAN if live is None else live.generation)
+        return is_over or (self.state == "held" and self.clean)
+
     def __str__(self) -> str:
         doing = "being filled" if self.state == "filling" else "being written"
         return f"{self.key}: is {doing} since {self.since} by {self.holder}"

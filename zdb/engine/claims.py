@@ -77,6 +77,7 @@ class Claims:
         timeout: float | None = None,
         hand_out: bool = True,
         resume: bool = False,
+        damaged: bool = False,
     ) -> Claim:
         """Take the claim of a key; release it, or use it as a context manager.
 
@@ -91,16 +92,20 @@ class Claims:
             A generation is going to be written. If false, none is reserved.
         resume : bool
             Go on with a key that is being filled.
+        damaged : bool
+            Also if what lies at the key cannot be read; `previous` is None then.
 
         Raises
         ------
+        CorruptChunkError
+            What lies at the key cannot be read.
         KeyClaimedError, ClaimTimeoutError
             Another writer holds the claim, or this thread itself.
         """
         if config.get("claims") == "none":
-            return Unclaimed(self.nodes, path, hand_out=hand_out)
+            return Unclaimed(self.nodes, path, hand_out=hand_out, damaged=damaged)
         waiting = _Waiting(self.nodes, path, timeout if blocking else 0)
-        claim = self._take(path, waiting, hand_out=hand_out, resume=resume)
+        claim = self._take(path, waiting, hand_out=hand_out, resume=resume, damaged=damaged)
         assert claim is not None
         return claim
 
@@ -117,6 +122,7 @@ class Claims:
         *,
         hand_out: bool,
         resume: bool = False,
+        damaged: bool = False,
         only_new: bool = False,
     ) -> Claim | None:
         while True:
@@ -127,7 +133,8 @@ class Claims:
             if found is not None and record is not None and not waiting.is_over(found, record, resume=resume):
                 waiting.wait(record)
                 continue
-            claim = Claim(self.nodes, path, record, parsed(path, node)[0], hand_out=hand_out)
+            live, _ = parsed(path, node, damaged=damaged)
+            claim = Claim(self.nodes, path, record, live, hand_out=hand_out, damaged=damaged)
             self.make_groups()
             if not claim.take(None if found is None else found.tag):
                 waiting.wait_a_little()
@@ -157,7 +164,7 @@ class Claims:
         ------
         KeyConflictError
         """
-        busy = [record for _, record in self.below(path) if not record.holder.is_dead()]
+        busy = [record for _, record in self.below(path) if record.is_at_work()]
         if busy:
             raise KeyConflictError(f"{path}: {busy[0]}, which lies below it; use another key")
 

@@ -23,6 +23,7 @@ __all__ = [
     "ArrayNode",
     "Node",
     "dump",
+    "have_same_keys",
     "is_chunk_of",
     "key_encoding",
     "next_generation",
@@ -63,10 +64,15 @@ def is_chunk_of(generation: int, name: str) -> bool:
     return _CHUNK_NAMES[generation % len(_ENCODINGS)].fullmatch(name) is not None
 
 
+def have_same_keys(one: int, other: int) -> bool:
+    """Whether the chunks of two generations have the same keys."""
+    return (one - other) % len(_ENCODINGS) == 0
+
+
 def next_generation(handed_out: int, live: Node | None) -> int:
     """Return a generation after those that were handed out, whose chunk keys differ from those of the live one."""
     following = max(handed_out, -1 if live is None else live.generation) + 1
-    if live is not None and (following - live.generation) % len(_ENCODINGS) == 0:
+    if live is not None and have_same_keys(following, live.generation):
         following += 1
     return following
 

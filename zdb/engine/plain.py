@@ -76,10 +76,18 @@ class PlainEngine(Lookup):
         self._databases.add(claim.path)
         self._remember(claim.path)
 
-    def claim(self, path: str, *, blocking: bool = True, timeout: float | None = None, hand_out: bool = True) -> Claim:
+    def claim(
+        self,
+        path: str,
+        *,
+        blocking: bool = True,
+        timeout: float | None = None,
+        hand_out: bool = True,
+        damaged: bool = False,
+    ) -> Claim:
         """Take the right to write a key; see :meth:`zdb.engine.claims.Claims.take`."""
         self.nodes.require_writable()
-        return self.claims.take(path, blocking=blocking, timeout=timeout, hand_out=hand_out)
+        return self.claims.take(path, blocking=blocking, timeout=timeout, hand_out=hand_out, damaged=damaged)
 
     def value_attributes(
         self, format_name: str, format_version: int, previous: Node | None, generation: int

@@ -57,13 +57,15 @@ class Maintenance(Handle):
         """Repair what :meth:`verify` finds, as far as it can be repaired.
 
         - Metadata of arrays that is lost or differs is written from the consolidated metadata, and the other way round.
-        - A value with chunks that are lost or damaged goes back to the generation before, if that is still whole: it is
+        - A value with chunks that are lost or damaged goes back to what it was before, if that is still whole: it is
           until the value is written again or :meth:`gc` collects it.
         - If it is not, the value is marked: reading it raises an error that names what is lost, and parts that are
           whole can still be read. The mark is taken off when all is there again, or when the value is written.
         - A sub-database that lost its node gets a new one; a value that did becomes plain Zarr.
         - Of nodes with the same id, all but one get a new one.
         - What a writer that died left at a key that it never finished is dropped, if it is older than a day.
+
+        Others may read and write meanwhile. A key that is being written or filled is left, and the report says so.
 
         Parameters
         ----------
@@ -97,9 +99,10 @@ class Maintenance(Handle):
     def gc(self, dry_run: bool = True, grace: float | timedelta = timedelta(days=1)) -> GarbageReport:
         """Collect garbage: old generations, work that was never finished, and records that no value refers to.
 
-        Others may read and write meanwhile. What is younger than the grace period stays, by the clock of the store; so
-        does all of a key to which something younger was written. A lazy value that was opened before it was replaced,
-        and is read later than the grace period, raises :class:`~zdb.errors.StaleValueError`.
+        Others may read and write meanwhile; keys that they write or fill are left. What is younger than the grace
+        period stays, by the clock of the store; so does all of a key to which something younger was written. A lazy
+        value that was opened before it was replaced, and is read later than the grace period, raises
+        :class:`~zdb.errors.StaleValueError`.
 
         Parameters
         ----------

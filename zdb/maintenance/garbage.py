@@ -1,11 +1,13 @@
 """Collecting what nobody needs: old generations, unfinished work, parts and records without a value.
 
 Nothing is collected before it is older than a grace period by the clock of the store, and nothing of a key to which
-something younger was written, because its writer may be at work.
+something younger was written, because its writer may be at work. What lies at a key is collected under its claim.
 """
 
 from __future__ import annotations
 
+import threading
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,12 +15,14 @@ from zdb.engine.claim_record import CLAIMS, ClaimRecord
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, VALUE, node_path
 from zdb.engine.plain import RECORDS
+from zdb.errors import CorruptChunkError, KeyClaimedError, KeyConflictError
 from zdb.maintenance.report import Garbage, GarbageReport
-from zdb.maintenance.walking import Found, nodes_below, walk
+from zdb.maintenance.walking import BATCH, Found, nodes_below, parsed, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from zdb.engine.node import Node
     from zdb.engine.nodes import ObjectStatus
     from zdb.engine.plain import PlainEngine
 
@@ -60,34 +64,73 @@ class GarbageCollection:
         self._now = datetime.now(UTC) if dry_run else store_time(engine)
         self._used: set[str] = set()  # records that values refer to
         self._claimed = claimed_keys(engine)
+        self._lock = threading.Lock()  # of the report and of what values refer to
         self.report = GarbageReport(engine.nodes.url, dry_run, grace.total_seconds())
 
     def run(self) -> GarbageReport:
         """Collect, and return the report."""
-        for piles in concurrently(self._look, walk(self._engine, self._path)):
-            for pile in piles:
-                self._collect(pile)
+        for _ in concurrently(self._collect_at, walk(self._engine, self._path)):
+            pass
         if not self._path:
             for pile in (*self._spools(), *self._fills()):
                 self._collect(pile)
+            self._collect_claims()
             self._collect_records()
         self.report.garbage.sort()
+        self.report.busy.sort()
         return self.report
 
-    def _look(self, found: Found) -> list[Pile]:
+    def _collect_at(self, found: Found) -> None:
         path, node, error = found
         if error:
-            return []
+            return
+        if node is not None and node.kind == DATABASE:
+            for one, objects in self._nodes.list_hidden(path).items():
+                self._collect(Pile("temporary", one, objects))
+        elif node is None or node.kind == VALUE:
+            self._collect_key(path, node)
+
+    # Keys
+
+    def _collect_key(self, path: str, node: Node | None) -> None:
+        if node is not None:
+            self._use(node)
+        piles = self._piles(path, node)
+        if busy := self._busy(path):
+            self._note_busy(busy)
+            return
+        if self._dry_run or not any(pile.objects and self._are_old(pile) for pile in piles):
+            for pile in piles:
+                self._collect(pile)
+            return
+        try:
+            with self._engine.claim(path, blocking=False, hand_out=False) as claim:
+                if node is None:
+                    self._engine.claims.require_none_below(path)
+                for pile in self._piles(path, claim.previous):
+                    claim.check()
+                    self._collect(pile)
+        except (KeyClaimedError, KeyConflictError):
+            self._note_busy([path])
+        except CorruptChunkError:  # it was damaged meanwhile
+            return
+
+    def _busy(self, path: str) -> list[str]:
+        """Return which keys at a path, or below it, others write or fill."""
+        return [key for key in self._claimed if key == path or key.startswith(f"{path}/")]
+
+    def _note_busy(self, keys: list[str]) -> None:
+        with self._lock:
+            self.report.busy += keys
+
+    def _use(self, node: Node) -> None:
+        with self._lock:
+            self._used |= _records_of(node.attributes)
+
+    def _piles(self, path: str, node: Node | None) -> list[Pile]:
         if node is None:
             return self._unfinished(path)
-        if node.kind == DATABASE:
-            hidden = self._nodes.list_hidden(path)
-            return [Pile("temporary", one, objects) for one, objects in hidden.items()]
         if node.kind != VALUE:
-            return []
-        self._used |= _records_of(node.attributes)
-        if path in self._claimed:
-            self.report.young += 1
             return []
         listed = self._nodes.list_status(path)
         current = set(node.object_paths())
@@ -95,12 +138,12 @@ class GarbageCollection:
         others = [one for one in listed if one.path not in current]
         after = [one for one in others if _is_after(one, committed)]
         if not all(self._is_old(one) for one in after):
-            self.report.young += 1
+            self._note_young()
             return []
         # Readers may have opened the generation before: its grace begins when it was replaced.
         before = [one for one in others if one not in after]
         if before and committed is not None and self._now - committed < self._grace:
-            self.report.young += 1
+            self._note_young()
             before = []
         return [Pile("old generation", path, before), Pile("unfinished", path, after)]
 
@@ -108,15 +151,16 @@ class GarbageCollection:
         listed = self._nodes.list_status(path)
         below = nodes_below(self._engine, path)
         for node in below:
-            self._used |= _records_of(node.attributes)
-        return [] if below or path in self._claimed else [Pile("unfinished", path, listed)]
+            self._use(node)
+        return [] if below else [Pile("unfinished", path, listed)]
 
     def drop(self, path: str) -> bool:
         """Remove what lies at a prefix without a node, and return whether it is old enough."""
         before = len(self.report.garbage)
-        for pile in self._unfinished(path):
-            self._collect(pile)
+        self._collect_key(path, None)
         return len(self.report.garbage) > before
+
+    # What is below _zdb
 
     def _spools(self) -> Iterator[Pile]:
         for name in self._nodes.list_names(f"{RECORDS}/spool"):
@@ -126,20 +170,54 @@ class GarbageCollection:
     def _fills(self) -> Iterator[Pile]:
         """Plans and parts of values that are not being filled any more."""
         for name in self._nodes.list_names(f"{RECORDS}/fills"):
+            fillings = self._nodes.list_names(f"{RECORDS}/fills/{name}")
+            # Read after the listing: who makes a plan has taken the claim before.
             claim = ClaimRecord.parse(self._nodes.read_tagged(node_path(f"{CLAIMS}/{name}")))
-            for filling in self._nodes.list_names(f"{RECORDS}/fills/{name}"):
+            for filling in fillings:
                 path = f"{RECORDS}/fills/{name}/{filling}"
-                if claim is None or claim.plan != path:
+                is_begun = claim is not None and not claim.plan and claim.is_at_work()
+                if claim is None or not (is_begun or claim.plan == path):
                     yield Pile("filling", path, self._nodes.list_status(path))
 
+    def _collect_claims(self) -> None:
+        """Remove records of claims that nobody needs, if they are still as they were read."""
+        listed = [one for one in self._nodes.list_status(CLAIMS) if one.path != node_path(CLAIMS)]
+        records = [one for one in listed if one.path.endswith("/zarr.json")]
+        for one in listed:
+            if one.path.rpartition("/")[2].startswith(".") and self._is_old(one):
+                self._collect(Pile("temporary", one.path.rpartition("/")[0], [one]))
+        if not self._nodes.removes_conditionally:
+            return
+        for start in range(0, len(records), BATCH):
+            self._collect_spent(records[start : start + BATCH])
+
+    def _collect_spent(self, listed: list[ObjectStatus]) -> None:
+        found = self._nodes.read_tagged_many([one.path for one in listed])
+        read = [(one, tagged, ClaimRecord.parse(tagged)) for one, tagged in zip(listed, found, strict=True)]
+        idle = [(one, tagged, record) for one, tagged, record in read if tagged and record and not record.is_at_work()]
+        live = self._nodes.get_many([node_path(record.key) for _, _, record in idle])
+        for (one, tagged, record), data in zip(idle, live, strict=True):
+            node = parsed(record.key, data).node
+            if not record.is_spent(node) or not (record.state == "held" or self._is_old(one)):
+                continue
+            if self._dry_run or self._nodes.remove(one.path, tagged.tag):
+                self.report.garbage.append(Garbage("claim", one.path.rpartition("/")[0], 1, one.size))
+
     def _collect(self, pile: Pile) -> None:
-        if not all(self._is_old(one) for one in pile.objects):
-            self.report.young += 1
+        if not self._are_old(pile):
+            self._note_young()
         elif pile.objects:
             self._remove(pile)
         elif not self._dry_run:
             # Folders in which a writer that died had not written yet.
             self._nodes.prune(pile.path, self._now - self._grace if self._grace else None)
+
+    def _note_young(self) -> None:
+        with self._lock:
+            self.report.young += 1
+
+    def _are_old(self, pile: Pile) -> bool:
+        return all(map(self._is_old, pile.objects))
 
     def _is_old(self, one: ObjectStatus) -> bool:
         return is_old(one, self._now, self._grace)
@@ -155,7 +233,8 @@ class GarbageCollection:
             self._nodes.prune(pile.path)
         if objects:
             size = sum(one.size for one in objects)
-            self.report.garbage.append(Garbage(pile.kind, pile.path, len(objects), size))
+            with self._lock:
+                self.report.garbage.append(Garbage(pile.kind, pile.path, len(objects), size))
 
     # Records
 
@@ -178,7 +257,7 @@ class GarbageCollection:
                 if found.node is None:
                     self._unfinished(found.path)
                 else:
-                    self._used |= _records_of(found.node.attributes)
+                    self._use(found.node)
             for record in self._used & removed.keys():
                 self._nodes.set(node_path(f"{RECORDS}/{record}"), removed[record])
 
@@ -194,14 +273,13 @@ class GarbageCollection:
 
 def claimed_keys(engine: PlainEngine) -> set[str]:
     """Return the keys that are being written, or filled by jobs."""
-    claims = (record for _, record in engine.claims.below(""))
-    return {record.key for record in claims if record.plan or not record.holder.is_dead()}
+    return {record.key for _, record in engine.claims.below("") if record.is_at_work()}
 
 
 def store_time(engine: PlainEngine) -> datetime:
     """Return what the clock of the store says, which may differ from that of this machine."""
-    path = f"{RECORDS}/.clock"
-    engine.nodes.stage(path, b"")
+    path = f"{RECORDS}/.clock-{uuid.uuid4().hex}"
+    engine.nodes.replace(path, b"", None, lasting=False)
     when = engine.nodes.modified(path)
     engine.nodes.delete([path])
     return when or datetime.now(UTC)

@@ -1,15 +1,27 @@
-"""Repairing a database: what can be made whole is made whole, and what is lost is marked as lost."""
+"""Repairing a database: what can be made whole is made whole, and what is lost is marked as lost.
+
+Each key is repaired under its claim, from what is wrong with it then.
+"""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path, previous_path
+from zdb.engine.node import (
+    DATABASE,
+    FORMAT_VERSION,
+    VALUE,
+    Node,
+    dump,
+    have_same_keys,
+    node_path,
+    previous_path,
+    same_keys_after,
+)
 from zdb.engine.plain import new_id
-from zdb.errors import CorruptChunkError
+from zdb.errors import CorruptChunkError, KeyClaimedError
 from zdb.maintenance.garbage import GarbageCollection, claimed_keys
 from zdb.maintenance.inspecting import rebuilt
 from zdb.maintenance.report import Problem, Repair, RepairReport
@@ -19,6 +31,7 @@ from zdb.maintenance.walking import nodes_below
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zdb.engine.claim import Claim
     from zdb.engine.plain import PlainEngine
 
 __all__ = ["Repairs"]
@@ -26,6 +39,9 @@ __all__ = ["Repairs"]
 # How many lost chunks of an array the mark names.
 NAMED = 10
 UNFINISHED_GRACE = timedelta(days=1)
+# What depends on other nodes; the rest is looked at again when the claim of a key was taken.
+AMONG_OTHERS = {"id", "name", "record"}
+BUSY = "is being written, or filled by jobs; repair it when that has ended"
 LOSSES = {"missing chunk", "damaged chunk", "checksum", "value"}
 BY_HAND = {
     "name": "give it a legal name by hand",
@@ -53,6 +69,7 @@ class Repairs:
         self._nodes = engine.nodes
         self._path = path
         self._dry_run = dry_run
+        self._claim: Claim | None = None  # of the key that is being repaired, unless this is a dry run
         self._progress = progress
         self.report = RepairReport(engine.nodes.url, dry_run)
 
@@ -65,14 +82,34 @@ class Repairs:
         claimed = claimed_keys(self._engine)
         for key, problems in by_key.items():
             if key in claimed:
-                self._note(key, "none", "is being written, or filled by jobs; repair it when that has ended")
-            else:
+                self._note(key, "none", BUSY)
+            elif self._dry_run or all(problem.kind in ("name", "record") for problem in problems):
                 self._repair(key, problems)
+            else:
+                self._repair_under_claim(key, problems)
         garbage = GarbageCollection(self._engine, self._path, UNFINISHED_GRACE, dry_run=self._dry_run)
         for path in found.unfinished:
             if garbage.drop(path):
                 self._note(path, "drop", "was begun and never finished")
         return self.report
+
+    def _repair_under_claim(self, key: str, problems: list[Problem]) -> None:
+        try:
+            with self._engine.claim(key, blocking=False, hand_out=False, damaged=True) as self._claim:
+                self._repair(key, self._still(problems))
+        except KeyClaimedError:
+            self._note(key, "none", BUSY)
+        finally:
+            self._claim = None
+
+    def _still(self, problems: list[Problem]) -> list[Problem]:
+        """Return what is wrong with a key now that nobody else writes it."""
+        node = self._claim.previous if self._claim is not None else None
+        if node is not None and any(one.kind == "node" and "format version" not in one.message for one in problems):
+            return []  # a node was put there
+        if node is None or node.kind != VALUE or node.version > FORMAT_VERSION:
+            return problems
+        return [one for one in problems if one.kind in AMONG_OTHERS] + Verification.problems_of(self._engine, node)
 
     def _repair(self, key: str, problems: list[Problem]) -> None:
         kinds = {problem.kind for problem in problems}
@@ -96,24 +133,34 @@ class Repairs:
         below = nodes_below(self._engine, key)
         if below:
             what = f"make a sub-database of it again, in which are {len(below)} databases and values"
-            self._do(key, "rebuild", what, lambda: self._set_node(key, _new_database()))
+            self._do(key, "rebuild", what, lambda: self._put(Node(key, _new_database())))
             return
         empty = Node(key, {"zarr_format": 3, "node_type": "group", "attributes": {}})
         arrays = rebuilt(self._nodes, empty, any_generation=True)
         if arrays.arrays:
             names = ", ".join(arrays.arrays)
             what = f"{problems[0].message}; make plain Zarr, without attributes, of its arrays {names}"
-            self._do(key, "rescue", what, lambda: self._set_node(key, arrays.document))
+            self._do(key, "rescue", what, lambda: self._put(arrays))
         else:
             self._note(key, "none", f"{problems[0].message}; write the value again, or delete it")
 
-    def _set_node(self, path: str, document: dict[str, Any]) -> None:
-        self._nodes.set(node_path(path), dump(document))
+    def _put(self, node: Node) -> bool:
+        """Put a node, unless another writer did meanwhile."""
+        return self._claim is not None and self._claim.put(node)
+
+    def _write(self, documents: dict[str, dict[str, Any]]) -> None:
+        """Write metadata of arrays and groups of the key."""
+        for path, document in documents.items():
+            if self._claim is not None:
+                self._claim.check()
+                self._nodes.set(path, dump(document))
 
     # Values
 
     def _repair_value(self, key: str, problems: list[Problem], kinds: set[str]) -> None:
         node = self._engine.node(key)
+        if self._claim is not None and node is not None:
+            node = self._claim.previous
         if node is None:
             return
         if "id" in kinds:
@@ -140,25 +187,35 @@ class Repairs:
             documents |= {node_path(f"{node.path}/{name}"): group} if name else {}
         for problem in problems:
             if problem.path in documents and "chunk keys" not in problem.message:
-                write = partial(self._nodes.set, problem.path, dump(documents[problem.path]))
-                self._do(node.path, "rewrite", f"write {problem.path} from the consolidated metadata", write)
+                self._note(node.path, "rewrite", f"write {problem.path} from the consolidated metadata")
+                self._write({problem.path: documents[problem.path]})
             elif problem.kind == "array metadata":
                 self._note(node.path, "none", f"{problem.path} {problem.message}; write the value again")
 
     def _previous(self, key: str) -> Node | None:
-        """Return the generation before of a value, if its metadata is there and all its chunks can be decoded."""
+        """Return a generation before of a value, if its metadata is there and all its chunks can be decoded.
+
+        Its number need not be the one before: writers that died have left some out.
+        """
         data = self._nodes.get(previous_path(key))
-        node = self._engine.node(key)
+        node = self._engine.node(key) if self._claim is None else self._claim.previous
         if data is None or node is None:
             return None
         try:
             previous = Node.parse(key, data)
         except CorruptChunkError:
             return None
-        is_before = previous.id == node.id and previous.generation == node.generation - 1
-        if not is_before or "zdb_lost" in previous.attributes:
+        is_before = previous.id == node.id and previous.generation < node.generation
+        if not is_before or have_same_keys(previous.generation, node.generation) or "zdb_lost" in previous.attributes:
+            return None
+        if self._may_be_overwritten(previous):
             return None
         return previous if Verification.is_whole(self._engine, previous) else None
+
+    def _may_be_overwritten(self, node: Node) -> bool:
+        """Whether a writer that was given up could still write to the chunk keys of a generation."""
+        claim = self._claim
+        return claim is not None and not claim.is_clean and have_same_keys(claim.generation, node.generation)
 
     def _restore(self, node: Node) -> bool:
         previous = self._previous(node.path)
@@ -166,12 +223,12 @@ class Repairs:
             return False
         created = previous.attributes.get("zdb_created", "an unknown time")
         message = f"bring back generation {previous.generation} of {created}; generation {node.generation} is damaged"
-        # Three generations later, the chunks have the same keys; no reader takes it for one that it had opened.
+        # A later generation whose chunks have the same keys; no reader takes it for one that it had opened.
+        handed_out = node.generation if self._claim is None else max(node.generation, self._claim.generation)
+        generation = same_keys_after(previous.generation, handed_out)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        own = {**previous.attributes, "zdb_generation": node.generation + 2, "zdb_restored": now}
-        if not self._dry_run:
-            for array in previous.arrays.values():
-                self._nodes.set(node_path(array.path), dump(array.metadata))
+        own = {**previous.attributes, "zdb_generation": generation, "zdb_restored": now}
+        self._write({node_path(array.path): array.metadata for array in previous.arrays.values()})
         self._replace(node, Node(node.path, {**previous.document, "attributes": own}), "restore", message)
         return True
 
@@ -188,11 +245,7 @@ class Repairs:
     def _replace(self, node: Node, changed: Node, action: str, message: str) -> Node:
         """Write a node, unless another writer did meanwhile; return it as it is then."""
         self._note(node.path, action, message)
-        now = self._engine.node(node.path)
-        if self._dry_run or now is None or now.document != node.document:
-            return node
-        self._set_node(node.path, changed.document)
-        return changed
+        return changed if self._put(changed) else node
 
     # What is done
 

@@ -122,7 +122,7 @@ class Garbage(NamedTuple):
     Attributes
     ----------
     kind : str
-        "old generation", "unfinished", "spool", "filling", "record" or "temporary".
+        "old generation", "unfinished", "spool", "filling", "record", "claim" or "temporary".
     path : str
         What they lie below.
     objects, nbytes : int
@@ -150,6 +150,8 @@ class GarbageReport:
     garbage : list of Garbage
     young : int
         How many heaps of objects were left because they are younger, or something younger lies with them.
+    busy : list of str
+        Keys that were left because others write or fill them.
     """
 
     url: str
@@ -157,6 +159,7 @@ class GarbageReport:
     grace: float
     garbage: list[Garbage] = field(default_factory=list)
     young: int = 0
+    busy: list[str] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
@@ -182,6 +185,9 @@ class GarbageReport:
             lines.append(f"  … {len(self.garbage) - SHOWN} more")
         if self.young:
             lines.append(f"{_count(self.young, 'place')} left, where something is younger than {self.grace:g} s")
+        if self.busy:
+            more = f" and {len(self.busy) - 3} more" if len(self.busy) > 3 else ""
+            lines.append(f"left, as they are being written or filled: {', '.join(self.busy[:3])}{more}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

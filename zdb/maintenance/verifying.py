@@ -86,9 +86,20 @@ class Verification:
     def is_whole(cls, engine: PlainEngine, node: Node) -> bool:
         """Whether all chunks of a value can be read, with this metadata of it."""
         one = Inspection(node, {status.path: status.size for status in engine.nodes.list_status(node.path)})
+        return not cls._problems(engine, one)
+
+    @classmethod
+    def problems_of(cls, engine: PlainEngine, node: Node) -> list[Problem]:
+        """Return what is wrong with a value, without what depends on others."""
+        return cls._problems(engine, inspect(engine.nodes, node, deep=True))
+
+    @classmethod
+    def _problems(cls, engine: PlainEngine, one: Inspection) -> list[Problem]:
+        node = one.node
         check = cls(engine, node.path, deep=True, progress=False)
         results = concurrently(check._read, check._jobs(one, None), weight=lambda job: job.weight)
-        return not any(problems for _, problems in results) and not one.problems
+        found = [problem for _, problems in results for problem in problems]
+        return one.problems + found
 
     def _bar(self) -> Any:
         if not self._progress:

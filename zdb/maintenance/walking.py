@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.plain import PlainEngine
 
-__all__ = ["Found", "nodes_below", "walk"]
+__all__ = ["Found", "nodes_below", "parsed", "walk"]
 
 # So many nodes are read at a time.
 BATCH = 1000
@@ -34,7 +34,7 @@ def walk(engine: PlainEngine, path: str) -> Iterator[Found]:
 
     Memory does not grow with the number of nodes.
     """
-    found = _parsed(path, engine.nodes.get(node_path(path)))
+    found = parsed(path, engine.nodes.get(node_path(path)))
     yield found
     if found.node is not None and _has_keys(engine, found.node):
         yield from _walk_below(engine, path)
@@ -44,7 +44,7 @@ def nodes_below(engine: PlainEngine, path: str) -> list[Node]:
     """Return the databases and values at any depth below a prefix that has no node itself."""
     paths = [one for one in engine.nodes.list_objects(path) if one.endswith("/zarr.json")]
     read = zip(paths, engine.nodes.get_many(paths), strict=True)
-    nodes = (_parsed(one.rpartition("/")[0], data).node for one, data in read)
+    nodes = (parsed(one.rpartition("/")[0], data).node for one, data in read)
     return [node for node in nodes if node is not None and node.kind != FOREIGN]
 
 
@@ -53,13 +53,14 @@ def _walk_below(engine: PlainEngine, path: str) -> Iterator[Found]:
     visible = iter([join(path, name) for name in names if not name.startswith(".") and (path or name != RECORDS)])
     while paths := list(islice(visible, BATCH)):
         for one, data in zip(paths, engine.nodes.get_many([node_path(p) for p in paths]), strict=True):
-            found = _parsed(one, data)
+            found = parsed(one, data)
             yield found
             if found.node is not None and _has_keys(engine, found.node):
                 yield from _walk_below(engine, one)
 
 
-def _parsed(path: str, data: bytes | None) -> Found:
+def parsed(path: str, data: bytes | None) -> Found:
+    """Return what was read at a path."""
     if data is None:
         return Found(path, None)
     try:
