@@ -53,7 +53,7 @@ class Writer:
         self.log = self.folder / f"{uuid.uuid4().hex}.log"
         self.stop_event = CONTEXT.Event()
         arguments = (self.place, self.expected.writer, self.expected.number, self.log, self.stop_event, options)
-        self.process = CONTEXT.Process(target=self.target, args=arguments, daemon=True)
+        self.process = CONTEXT.Process(target=self.target, args=arguments)
         self.process.start()
 
     @property

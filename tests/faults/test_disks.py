@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-ROUNDS = rounds(4, 10)
+ROUNDS = rounds(4, 25)
 WRITERS = 2
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
@@ -70,11 +70,11 @@ def test_a_full_disk(tmp_path: Path, count: Callable[[str, int], None]) -> None:
         """Leave little or nothing, so that writes fail early or late."""
         free = os.statvfs(disk)
         left = moments.choice([0, 1, 2, 3, 5, 8, 13]) * free.f_frsize
-        with contextlib.suppress(OSError), (disk / "filler").open("wb") as file:  # the writers take of it, too
+        with (disk / "filler").open("wb") as file, contextlib.suppress(OSError):
             file.write(bytes(max(0, free.f_bavail * free.f_frsize - left)))
 
     def clear() -> None:
-        (disk / "filler").unlink(missing_ok=True)
+        (disk / "filler").unlink()
 
     with mounted(disk, "-t", "tmpfs", "-o", "size=8m", "tmpfs"):
         place.open()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-import zdb
 from zdb.errors import ZdbError
 
 if TYPE_CHECKING:
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
 
     from places import Place
 
+    import zdb
+
 __all__ = ["Change", "Note", "change", "notes", "write"]
 
 KEYS = 5
-LEASE = 2.0
 
 
 class Change(NamedTuple):
@@ -79,12 +79,9 @@ def write(place: Place, writer: int, start: int, log: Path, stop: Any = None, op
     def note(number: int, outcome: str, error: str = "") -> None:
         os.write(file, f"{number}\t{outcome}\t{time.monotonic()}\t{error.encode('unicode_escape').decode()}\n".encode())
 
-    # A claim that could not be given back, because the store failed, is waited for as long as that.
-    zdb.config.set({"lease": LEASE})
     db = None
     number = start
-    server = os.getppid()  # ends with the test run, however that ends
-    while os.getppid() == server and not (stop and stop.is_set()):
+    while stop is None or not stop.is_set():
         one = change(writer, number)
         note(number, "begun")
         try:

@@ -18,6 +18,7 @@ import xarray as xr
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from maintenance.holding import holding
 from maintenance.samples import fill
 from transfer.comparing import assert_same
 
@@ -319,3 +320,95 @@ def test_the_commands(db: Database, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["sync", db.url, target]) == 6
     assert main(["cp", db.url, str(tmp_path / "other.zdb"), "no"]) == 3
     assert not (tmp_path / "other.zdb").exists()
+
+
+def write_often(place: Place, ready: Any) -> None:
+    db = place.open("r+")
+    ready.set()
+    for number in range(1_000_000):
+        db.set("a", np.full((30, 10), -1 - number), chunks=(1, 10))
+        db["small"] = -1 - number
+
+
+@pytest.mark.parametrize("store", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+def test_copies_and_a_writer_of_the_same_keys(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    from places import Place, new_place
+
+    source, target = Place(str(tmp_path / "source.zdb")), new_place(store, tmp_path, request)
+    db, copy = source.open(), target.open()
+    ready = SPAWN.Event()
+    writer = SPAWN.Process(target=write_often, args=(target, ready))
+    writer.start()
+    try:
+        assert ready.wait(60)
+        for number in range(12):
+            db.set("a", np.full((20, 10), number), chunks=(1, 10))
+            db["small"] = number
+            report = db.sync_to(copy)
+            assert report.ok
+            assert sorted(report.copied) == ["a", "small"]
+            found = copy["a"]
+            assert np.unique(found).size == 1
+            assert found.shape == ((30, 10) if found[0, 0] < 0 else (20, 10))
+        assert writer.is_alive()
+    finally:
+        writer.kill()
+        writer.join()
+    assert copy.verify().ok
+    db.sync_to(copy)
+    assert_same(db, copy)
+
+
+def test_a_copy_waits_for_a_writer(shared_place: Place, tmp_path: Path) -> None:
+    db, copy = zdb.open(tmp_path / "source.zdb"), shared_place.open()
+    db.set("a", np.arange(30), chunks=(5,))
+    db["b"] = 1
+    with holding(shared_place, "a") as (writer,):
+        failures: list[Exception] = []
+
+        def copy_without_overwriting() -> None:
+            try:
+                db.copy_to(copy)
+            except KeyExistsError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=copy_without_overwriting)
+        thread.start()
+        while "b" not in copy:
+            time.sleep(0.01)
+        assert "a" not in copy
+        writer.finish()
+        thread.join()
+    assert "a: exists in" in str(failures[0])
+    np.testing.assert_array_equal(copy["a"], np.ones(20))
+    db.sync_to(copy)
+    assert_same(db, copy)
+    assert copy.gc(grace=0, dry_run=False).busy == []
+    assert_same(db, copy)
+
+
+def test_two_copies_at_once_make_one(db: Database, tmp_path: Path) -> None:
+    for number in range(6):
+        db.set(f"k{number}", np.full((40, 10), number), chunks=(1, 10))
+    target = zdb.open(tmp_path / "copy.zdb")
+    threads = [threading.Thread(target=db.copy_to, args=(zdb.open(target.url),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_same(db, target)
+
+
+def test_what_lies_below_a_damaged_node_is_not_copied_over(db: Database, tmp_path: Path) -> None:
+    db["a"] = np.arange(3)
+    db["b"] = 1
+    target = zdb.open(tmp_path / "copy.zdb")
+    target["a/deep"] = np.arange(5)
+    target["b"] = 2
+    for key in ("a", "b"):
+        target._engine.nodes.set(f"{key}/zarr.json", b"{")
+    with pytest.raises(KeyConflictError, match="a/deep lies below it"):
+        db.sync_to(target)
+    np.testing.assert_array_equal(target["a/deep"], np.arange(5))
+    db.sync_to(target, "b")
+    assert target["b"] == 1

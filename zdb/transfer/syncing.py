@@ -107,13 +107,15 @@ class _Transfer:
             paths = [self._target_path(node.path) for node in nodes]
             there = self.target.engine.nodes.get_many([node_path(path) for path in paths])
             for node, path, data in zip(nodes, paths, there, strict=True):
-                yield from self._job(node, path, _parsed(path, data))
+                existing = _parsed(path, data)
+                damaged = data is not None and existing is None
+                yield from self._job(node, path, existing, damaged=damaged)
 
     def _target_path(self, path: str) -> str:
         below = path[len(self.source.path) :].strip("/")
         return join(self.target.path, below) if below else self.target.path
 
-    def _job(self, node: Node, path: str, existing: Node | None) -> Iterable[CopyJob]:
+    def _job(self, node: Node, path: str, existing: Node | None, *, damaged: bool) -> Iterable[CopyJob]:
         if self.rules.delete:
             self._known.add(path)
         has_keys = node.kind == DATABASE or (node.kind == FOREIGN and self.source.engine.is_database(node))
@@ -133,14 +135,16 @@ class _Transfer:
         if self.rules.dry_run:
             self.report.copied.append(node.path)
             return ()
-        return (CopyJob(node, path, existing),)
+        return (CopyJob(node, path, self.rules.overwrite, damaged),)
 
     def _make_group(self, node: Node, path: str) -> None:
         if node.kind == DATABASE:
             self.target.engine.create_databases(path)
         else:
             document = {name: part for name, part in node.document.items() if name != "consolidated_metadata"}
-            self.target.engine.nodes.set(node_path(path), dump(document))
+            if claim := self.target.engine.claims.take_new(path):
+                with claim:
+                    self.target.engine.nodes.create(node_path(path), dump(document))
 
     def _is_unchanged(self, node: Node, existing: Node) -> bool:
         if node.kind == VALUE:
