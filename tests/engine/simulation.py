@@ -38,6 +38,7 @@ class Actor(threading.Thread):
         self.function = function
         self.is_over = self.is_dead = False
         self.error: BaseException | None = None
+        self.waits_for = ""  # the path of its next request
         self._fate = "done"
         self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
         self.start()
@@ -66,7 +67,8 @@ class Actor(threading.Thread):
         self.is_dead = True
         self.step(fate)
 
-    def pause(self) -> str:
+    def pause(self, path: str = "") -> str:
+        self.waits_for = path
         self._paused.release()
         self._go.acquire()
         return self._fate
@@ -128,7 +130,7 @@ class SimulatedNodes(ZarrNodes):
             return effect()
         if one.is_dead:
             raise Crash
-        fate = one.pause()
+        fate = one.pause(path)
         if writes and fate == "late":
             self.under_way.append((path, effect))
         if one.is_dead:

@@ -46,7 +46,7 @@ def options(s3: S3Server, proxy: Proxy) -> dict[str, Any]:
 def test_a_server_that_ignores_conditions(s3: S3Server, proxy: Proxy, header: bytes) -> None:
     name = f"ignores-{header.decode().lower()}.zdb"
     proxy.change = (header, b"X" + header[1:])
-    with pytest.raises(ClaimsUnsupportedError, match="ignores the conditions.*ZDB_CLAIMS=none"):
+    with pytest.raises(ClaimsUnsupportedError, match=r"ignores the conditions.*ZDB_CLAIMS=none"):
         zdb.open(s3.url(name), "a", options(s3, proxy))
     # What is there can be read, and not written.
     db = zdb.open(s3.url(name), "a", s3.options)

@@ -278,3 +278,67 @@ class ClaimMachine(RuleBasedStateMachine):
 
 def test_writers_in_all_orders() -> None:
     run_state_machine_as_test(ClaimMachine, settings=settings(max_examples=200, stateful_step_count=60))  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def machine() -> Iterator[ClaimMachine]:
+    """The same without Hypothesis, for orders that it seldom finds."""
+    made = ClaimMachine()
+    yield made
+    made.teardown()
+
+
+def start_until(machine: ClaimMachine, path: str) -> Actor:
+    """Begin to write an array, and stop before a request for a path."""
+    machine.set_array("k")
+    begun = machine.actors[-1]
+    while begun.waits_for != path:
+        begun.step()
+    return begun
+
+
+def finish(machine: ClaimMachine, one: Actor, seconds: float = 0) -> None:
+    while not one.is_over:
+        one.step()
+        machine.world.time += seconds
+        machine.values_are_whole()
+
+
+def test_a_chunk_of_a_failed_write_that_comes_late(machine: ClaimMachine) -> None:
+    first = start_until(machine, "k/data/c/0")
+    first.step("late")
+    finish(machine, first)
+    assert isinstance(first.error, StorageError)
+    machine.set_array("k")
+    finish(machine, machine.actors[1])
+    assert machine.actors[1].error is None
+    machine.nodes.arrive(0)
+    machine.values_are_whole()
+
+
+def test_a_writer_that_stood_still_goes_on_when_another_is_done(machine: ClaimMachine) -> None:
+    first = start_until(machine, "k/data/c/1")
+    machine.set_array("k")
+    finish(machine, machine.actors[1], seconds=1)
+    finish(machine, first)  # the chunk that it was about to write, and no more
+    assert isinstance(first.error, ClaimLostError)
+    live = machine.live("k")
+    assert live is not None
+    assert live.attributes["number"] == 2
+
+
+def test_a_writer_that_stood_still_goes_on_among_the_chunks_of_another(machine: ClaimMachine) -> None:
+    first = start_until(machine, "k/data/c/1")
+    machine.set_array("k")
+    second = machine.actors[1]
+    while not second.waits_for.startswith("k/data/"):
+        second.step()
+        machine.world.time += 1
+    second.step()
+    finish(machine, first)
+    assert isinstance(first.error, ClaimLostError)
+    finish(machine, second)
+    assert second.error is None
+    live = machine.live("k")
+    assert live is not None
+    assert live.attributes["number"] == 2

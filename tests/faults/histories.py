@@ -104,8 +104,7 @@ def operations(log: Path, process: int, died: float) -> list[Operation]:
             found.append(Operation(**noted, outcome="killed", ended=died, process=process))
         else:
             found[-1] = Operation(**{**vars(found[-1]), **noted})
-    # What ended with ClaimLostError had no effect.
-    return [one for one in found if one.outcome != "lost"]
+    return found
 
 
 def look(place: Place) -> list[Operation]:

@@ -39,6 +39,7 @@ class Operation:
         The value that is set, or computed where there is none; or the new key.
     outcome : optional
         The value that a get or compute returned, None if there was none; "done", "missing" or "exists" of the others;
+        "lost" if it ended with ClaimLostError and so had no effect;
         "killed" if that is not known and the operation may have had no effect.
     begun, ended : float
     process : int
@@ -76,7 +77,7 @@ def violation(history: Iterable[Operation], *, in_two_steps: bool = False) -> Vi
     in_two_steps : bool
         A rename makes the new key in one moment and removes the old one in a later one.
     """
-    for operations in _objects(history):
+    for operations in _objects(one for one in history if one.outcome != "lost"):
         found = _Search(operations, in_two_steps).run()
         if found is not None:
             return found

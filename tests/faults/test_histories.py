@@ -117,11 +117,11 @@ def test_histories_are_linearizable(
         found = violation(history, in_two_steps=store == "s3")
         if found is not None:
             (tmp_path / "history.json").write_text(json.dumps([vars(one) for one in history]))
-        assert found is None, f"round {number}: {found}"
+        assert found is None, f"round {number}, {tmp_path}: {found}"
         done += history
         number += 1
     for what in SHARES:
-        assert any(one.what == what and one.outcome not in ("missing", "killed") for one in done)
+        assert any(one.what == what and one.outcome not in ("missing", "killed", "lost") for one in done)
     count(f"operations of {PROCESSES} processes on the same keys, {store}", len(done))
 
 

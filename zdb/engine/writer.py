@@ -22,7 +22,7 @@ from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
 from zdb.engine.node import ArrayNode, Node, dump, is_chunk_of, key_encoding, node_path, previous_path
 from zdb.engine.store import LocalNodes
-from zdb.errors import ClaimLostError, UnsupportedValueError, WriteError, ZdbError
+from zdb.errors import ClaimLostError, StorageError, UnsupportedValueError, WriteError, ZdbError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,8 +97,9 @@ def publish(
         claim.commit(lambda previous, generation: dump(plan.top_document(seal(previous, generation))))
     except BaseException as error:
         _close(gate, plan)
-        settled = not gate.was_sent and not claim.in_doubt
-        claim.give_up(settled=settled)
+        # What got no answer may be carried out later, and must not meet the chunks of the next write.
+        is_unanswered = nodes.loses_answers and (isinstance(error, StorageError) or not isinstance(error, Exception))
+        claim.give_up(settled=not gate.was_sent and not claim.in_doubt and not is_unanswered)
         if not isinstance(error, ClaimLostError) and not claim.in_doubt:
             _discard(nodes, claim, plan)
         if isinstance(error, Exception) and not isinstance(error, (ZdbError, MemoryError)):
