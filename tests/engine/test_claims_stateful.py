@@ -342,3 +342,58 @@ def test_a_writer_that_stood_still_goes_on_among_the_chunks_of_another(machine: 
     live = machine.live("k")
     assert live is not None
     assert live.attributes["number"] == 2
+
+
+def start_until_commit(machine: ClaimMachine) -> Actor:
+    begun = start_until(machine, "k/data/zarr.json")
+    while begun.waits_for != "k/zarr.json":
+        begun.step()
+    return begun
+
+
+def test_a_writer_that_stood_still_commits_before_its_successor(machine: ClaimMachine) -> None:
+    first = start_until_commit(machine)
+    machine.set_array("k")
+    second = machine.actors[1]
+    while not second.waits_for.startswith("k/data/"):
+        second.step()
+        machine.world.time += 1
+    first.step()
+    machine.values_are_whole()
+    assert machine.live("k") is not None
+    finish(machine, second)
+    assert second.error is None
+    live = machine.live("k")
+    assert live is not None
+    assert live.attributes["number"] == 2
+
+
+def test_a_writer_that_stood_still_does_not_commit_over_its_successor(machine: ClaimMachine) -> None:
+    first = start_until_commit(machine)
+    machine.set_array("k")
+    finish(machine, machine.actors[1], seconds=1)
+    finish(machine, first)
+    assert isinstance(first.error, ClaimLostError)
+    live = machine.live("k")
+    assert live is not None
+    assert live.attributes["number"] == 2
+
+
+def test_a_small_value_that_is_written_while_another_writer_begins(machine: ClaimMachine) -> None:
+    machine.set_small("k")
+    small = machine.actors[0]
+    for _ in range(3):  # it has looked at the key and at its claim
+        small.step()
+    machine.set_array("k")
+    other = machine.actors[1]
+    while other.waits_for != "k":  # it is going to look for leftovers
+        other.step()
+    finish(machine, small)
+    assert small.error is None
+    while not other.waits_for.startswith("k/data/"):
+        other.step()
+    live = machine.live("k")
+    assert live is not None
+    assert live.attributes["number"] == 1
+    finish(machine, other)
+    assert other.error is None

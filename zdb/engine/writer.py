@@ -116,7 +116,8 @@ def _clear_leftovers(nodes: NodeStore, claim: Claim, plan: _Plan, check_below: C
     yet commit it.
     """
     if claim.is_clean:
-        kept = set() if claim.previous is None else set(claim.previous.object_paths())
+        # A small value, which needs no claim, may just have been written where nothing was.
+        kept = {node_path(claim.path)} if claim.previous is None else set(claim.previous.object_paths())
         left = [path for path in nodes.list_objects(claim.path) if path not in kept]
         if left and claim.previous is None:
             check_below(claim.path)
