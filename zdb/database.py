@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, KeysView, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from zdb.compute import Computing
 from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
 from zdb.files.abilities import Files
 from zdb.find import Finding
@@ -27,6 +28,7 @@ __all__ = ["Database"]
 
 
 class Database(
+    Computing,
     Files,
     Finding,
     Maintenance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zdb.engine.node import VALUE, Node
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from zdb.engine.plain import PlainEngine
     from zdb.keys import Key
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "keys_read"]
 
 # A value that is replaced while it is read is read again.
 READ_ATTEMPTS = 10
+# Where what is read is noted, by the URL of the store and the path in it; None where nobody wants to know.
+keys_read: ContextVar[dict[tuple[str, str], None] | None] = ContextVar("keys_read", default=None)
 T = TypeVar("T")
 
 
@@ -59,7 +62,12 @@ class Handle:
         return self._engine.nodes.read_only
 
     def _read(self, key: Key, selection: registry.Selection) -> Any:
-        return self._while_current(self._at(key), lambda node: self._decode(node, selection))
+        path = self._at(key)
+        found = self._while_current(path, lambda node: self._decode(node, selection))
+        noted = keys_read.get()
+        if noted is not None and not isinstance(found, Handle):
+            noted[self._engine.nodes.url, path] = None
+        return found
 
     def _while_current(self, path: str, read: Callable[[Node], T]) -> T:
         """Read what is at a path, again if it is replaced meanwhile."""

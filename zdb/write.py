@@ -42,15 +42,19 @@ class WriteRequest:
     attrs: Mapping[str, Any] | None = None
     provenance: Provenance | None = None
     progress: bool | None = None
+    inputs: tuple[str, ...] = ()
 
 
-def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest) -> None:
-    """Write a value, or a folder as a sub-database of its files; errors as in :meth:`zdb.Database.set`."""
+def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest, claim: Claim | None = None) -> None:
+    """Write a value, or a folder as a sub-database of its files; errors as in :meth:`zdb.Database.set`.
+
+    The `claim` of the path is taken, unless the caller holds it.
+    """
     if request.format is None and isinstance(value, Path) and value.is_dir():
-        _write_folder(engine, path, value, request)
+        _write_folder(engine, path, value, request, claim)
         return
     with _progress(path, value, request):
-        _write_value(engine, path, value, request)
+        _write_value(engine, path, value, request, claim)
 
 
 def _progress(path: str, value: Any, request: WriteRequest) -> AbstractContextManager[None]:
@@ -65,9 +69,14 @@ def _progress(path: str, value: Any, request: WriteRequest) -> AbstractContextMa
 
 
 def _write_value(
-    engine: PlainEngine, path: str, value: Any, request: WriteRequest, covering: Claim | None = None
+    engine: PlainEngine,
+    path: str,
+    value: Any,
+    request: WriteRequest,
+    held: Claim | None = None,
+    covering: Claim | None = None,
 ) -> None:
-    """Write a value under a claim of its own, or below a path of which the claim is held."""
+    """Write a value under a claim of its own, which may be held, or below a path of which the claim is held."""
     started = time.perf_counter()
     if request.format is not None:
         chosen = registry.by_name(request.format)
@@ -83,7 +92,9 @@ def _write_value(
         if encoded is not None:
             chosen.check_written(encoded)
         duration = round(time.perf_counter() - started, 6)
-        captured = capture(duration) if request.provenance is None else request.provenance.recorded(duration)
+        captured = (
+            capture(duration, request.inputs) if request.provenance is None else request.provenance.recorded(duration)
+        )
         for place, record in captured.records.items():
             engine.set_record(place, record)
         own = engine.value_attributes(chosen.name, chosen.version, previous, generation)
@@ -91,7 +102,7 @@ def _write_value(
 
     if chosen.name == "json":
         small = _naming(path, encode_attributes, value)
-        engine.publish_small(path, lambda previous, generation: {**small, **seal(previous, generation)})
+        engine.publish_small(path, lambda previous, generation: {**small, **seal(previous, generation)}, held)
         return
     from zdb.engine.writer import LayoutOptions
 
@@ -99,13 +110,18 @@ def _write_value(
     partitioned = _naming(path, chosen.partitioned, value)
     if partitioned is None:
         encoded = _naming(path, chosen.encode, value)
-    with engine.claim(path) if covering is None else covering.covering(path) as claim:
+    with covering.covering(path) if covering is not None else _claimed(engine, path, held) as claim:
         if covering is None:
             check_replaceable(engine, path, claim.previous, request)
         if partitioned is not None:
             engine.publish_parts(claim, partitioned, seal, options)
         elif encoded is not None:
             engine.publish(claim, encoded, seal, options)
+
+
+def _claimed(engine: PlainEngine, path: str, held: Claim | None) -> AbstractContextManager[Claim]:
+    """The claim of a path, which its holder releases if it is held."""
+    return engine.claim(path) if held is None else nullcontext(held)
 
 
 def check_replaceable(
@@ -122,7 +138,9 @@ def check_replaceable(
         raise KeyExistsError(f"{path}: exists, and overwrite=False was given")
 
 
-def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRequest) -> None:
+def _write_folder(
+    engine: PlainEngine, path: str, folder: Path, request: WriteRequest, held: Claim | None = None
+) -> None:
     """Write the files of a folder; the node of the sub-database comes last and makes them visible."""
     from zdb.formats.folders import iter_folder
 
@@ -130,7 +148,7 @@ def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRe
         raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
     engine.check_vacant(path)
     files = _naming(path, lambda found: list(iter_folder(found)), folder)
-    with engine.claim(path) as claim:
+    with _claimed(engine, path, held) as claim:
         if claim.previous is not None:
             raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
         engine.check_vacant(path)
@@ -140,7 +158,8 @@ def _write_folder(engine: PlainEngine, path: str, folder: Path, request: WriteRe
                 if file.is_dir():
                     engine.create_database_under(claim.covering(join(path, relative)))
                     continue
-                _write_value(engine, join(path, relative), file, replace(request, format="file"), claim)
+                single = replace(request, format="file")
+                _write_value(engine, join(path, relative), file, single, covering=claim)
             inner = {above for relative, _ in files for above in _parents(relative)}  # the folders that hold files
             for above in sorted(inner, key=lambda p: -p.count("/")):
                 engine.create_database_under(claim.covering(join(path, above)))

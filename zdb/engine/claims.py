@@ -109,11 +109,14 @@ class Claims:
         assert claim is not None
         return claim
 
-    def take_new(self, path: str) -> Claim | None:
+    def take_new(
+        self, path: str, *, blocking: bool = True, timeout: float | None = None, hand_out: bool = False
+    ) -> Claim | None:
         """Take the claim of a key at which nothing is; None if there is something, also after waiting."""
         if config.get("claims") == "none":
-            return Unclaimed(self.nodes, path, hand_out=False)
-        return self._take(path, _Waiting(self.nodes, path, None), hand_out=False, only_new=True)
+            return Unclaimed(self.nodes, path, hand_out=hand_out)
+        waiting = _Waiting(self.nodes, path, timeout if blocking else 0)
+        return self._take(path, waiting, hand_out=hand_out, only_new=True)
 
     def _take(
         self,

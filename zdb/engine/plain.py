@@ -109,7 +109,7 @@ class PlainEngine(Lookup):
         publish(self.nodes, claim, encoded, seal, options, self.claims.require_none_below)
         self._remember(claim.path)
 
-    def publish_small(self, path: str, seal: Seal) -> None:
+    def publish_small(self, path: str, seal: Seal, claim: Claim | None = None) -> None:
         """Write a value that is all in its attributes, by one request.
 
         Parameters
@@ -117,7 +117,13 @@ class PlainEngine(Lookup):
         path : str
         seal : callable
             As for :meth:`publish`; called again when another writer was faster.
+        claim : Claim, optional
+            That of the key, if it is held. It need not be.
         """
+        if claim is not None:
+            claim.commit(lambda previous, generation: small_document(seal(previous, generation)))
+            self._remember(path)
+            return
         is_written = False
         while not is_written:
             seen = self.claims.look(path)
