@@ -58,13 +58,3 @@ def arguments() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "argument"), arguments())
 def test_each_argument_exists(name: str, argument: str) -> None:
     assert argument in inspect.signature(find(name)).parameters
-
-
-def test_what_is_not_there_yet_is_not_there() -> None:
-    """When one of these comes, the page has to say so."""
-    missing = PAGE.read_text("utf-8").partition("Not in zdb yet:")[2].partition("\n\n")[0]
-    assert "maybe_calculate" in missing
-    assert not hasattr(zdb, "lock") or "distributed_lock" not in missing
-    assert not hasattr(zdb, "open_file") or "dbopen" not in missing
-    assert not hasattr(zdb.Database, "compute") or "maybe_calculate" not in missing
-    assert not hasattr(zdb.Database, "shared") or "shared memory" not in missing
