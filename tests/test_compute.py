@@ -236,7 +236,7 @@ def test_tasks_of_dask_compute_once(tmp_path: Path) -> None:
     db = zdb.open(place)
     function = Counted(tmp_path / "calls", np.arange(10), seconds=0.2)
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         tasks = [client.submit(lambda _: int(db.compute("k", function)[3]), number, pure=False) for number in range(8)]

@@ -64,7 +64,7 @@ def test_a_reader_during_replaces_sees_whole_versions(shared_place: Place, kind:
     ready = SPAWN.Event()
     writer = SPAWN.Process(target=replace_again_and_again, args=(shared_place, kind, ready))
     writer.start()
-    assert ready.wait(60)
+    assert ready.wait(180)
     seen = set()
     last = 0
     while writer.is_alive():
@@ -105,7 +105,7 @@ def kill_a_writer(place: Place, after: float) -> None:
     ready = SPAWN.Event()
     writer = SPAWN.Process(target=write_forever, args=(place, ready))
     writer.start()
-    assert ready.wait(60)
+    assert ready.wait(180)
     time.sleep(after)
     os.kill(writer.pid or 0, signal.SIGKILL)
     writer.join()
@@ -191,7 +191,7 @@ def test_workers_of_other_processes_read_and_write(store: str, tmp_path: Path, r
     db = new_place(store, tmp_path, request).open()
     db["a"] = da.arange(1000, chunks=100)
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     )
     with cluster, distributed.Client(cluster) as client:
         db["b"] = db["a"] * 2

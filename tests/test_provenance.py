@@ -324,7 +324,7 @@ class TestJobs:
         from zdb.provenance import capture
 
         if __name__ == "__main__":
-            with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+            with Client(processes=False, n_workers=1, dashboard_address=":0") as client:
                 outside = capture().attributes
                 future = client.submit(lambda: capture().attributes, key=("simulate", 3))
                 inside = future.result()

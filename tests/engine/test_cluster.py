@@ -193,7 +193,7 @@ def test_workers_are_killed_in_mid_write(kind: str, tmp_path: Path) -> None:
         assert db.verify().ok
     computed = blocks.computed()
     assert {n for n, _ in computed} == set(range(number))
-    assert len(computed) - number <= 2 * 4  # at most what each of the two had in hand
+    assert len(computed) - number <= number // 2  # what they had in hand, and not all that they had written
 
 
 class _Killer:

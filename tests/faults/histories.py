@@ -24,7 +24,7 @@ __all__ = ["KEYS", "look", "operations", "value", "work"]
 KEYS = ["a", "b", "c"]
 RENAMED = ["a", "b"]
 # How often each operation comes.
-SHARES = {"set": 8, "get": 9, "delete": 3, "rename": 3}
+SHARES = {"set": 8, "get": 9, "delete": 3, "rename": 3, "compute": 2}
 NUMBERS = 100_000  # of operations of a process
 
 

@@ -52,7 +52,7 @@ def test_a_writer_that_is_stopped_past_its_lease(shared_place: Place, count: Cal
         begun, outcome = CONTEXT.Event(), CONTEXT.Queue()
         writer = CONTEXT.Process(target=write_slowly, args=(shared_place, number, begun, outcome))
         writer.start()
-        assert begun.wait(60)
+        assert begun.wait(180)
         time.sleep(moments.uniform(0, 0.8))
         os.kill(writer.pid or 0, signal.SIGSTOP)
         before = db["k"][0]

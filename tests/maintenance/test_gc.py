@@ -222,7 +222,7 @@ def test_writers_are_not_disturbed(store: str, tmp_path: Path, request: pytest.F
     for writer in writers:
         writer.start()
     try:
-        assert all(event.wait(60) for event in ready)
+        assert all(event.wait(180) for event in ready)
         for _ in range(8):
             assert all(writer.is_alive() for writer in writers)
             db.gc(dry_run=False, grace=60)

@@ -225,7 +225,7 @@ def test_what_others_write_meanwhile_is_no_damage(shared_place: Place) -> None:
     writer = SPAWN.Process(target=replace_again_and_again, args=(shared_place, ready, done))
     writer.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(180)
         for _ in range(10):
             report = db.verify()
             assert report.problems == []

@@ -164,7 +164,7 @@ def test_distributed(made: GeneratedSimrun, tmp_path: Path, monkeypatch: pytest.
     calls: list[tuple[str, int, int]] = []
     db = zdb.open(str(tmp_path / "results.zdb"))
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         import_simrun(db, made.folder, progress=lambda *call: calls.append(call))

@@ -181,7 +181,7 @@ def test_a_killed_appender_leaves_the_old_extent(store: str, kills: int, tmp_pat
     for _ in range(kills):
         ready = SPAWN.Event()
         job = started(append_for_ever, place, ready)
-        assert ready.wait(60)
+        assert ready.wait(180)
         time.sleep(moments.uniform(0, 0.3))
         os.kill(job.pid, signal.SIGKILL)
         job.join()
@@ -267,7 +267,7 @@ def test_a_job_that_stood_still_does_no_damage(shared_place: Place, ending: str)
     stopped, answers = SPAWN.Event(), SPAWN.Queue()
     job = started(stand_still, shared_place, stopped, answers)
     try:
-        assert stopped.wait(60)
+        assert stopped.wait(180)
         go_on_without(shared_place, ending)
         os.kill(job.pid, signal.SIGCONT)
         answer = answers.get(timeout=60)
@@ -336,7 +336,7 @@ def test_a_finish_that_was_killed_is_taken_up(shared_place: Place) -> None:
     for _ in range(rounds):
         ready = SPAWN.Event()
         job = started(finish_for_ever, shared_place, ready)
-        assert ready.wait(60)
+        assert ready.wait(180)
         time.sleep(moments.uniform(0.2, 0.8))
         os.kill(job.pid, signal.SIGKILL)
         job.join()

@@ -261,7 +261,7 @@ def test_a_killed_sync_is_taken_up(
         ready = SPAWN.Event()
         process = SPAWN.Process(target=sync_once, args=(source, target, ready))
         process.start()
-        assert ready.wait(60)
+        assert ready.wait(180)
         time.sleep(moments.uniform(0, 0.2))
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
@@ -341,7 +341,7 @@ def test_copies_and_a_writer_of_the_same_keys(store: str, tmp_path: Path, reques
     writer = SPAWN.Process(target=write_often, args=(target, ready))
     writer.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(180)
         for number in range(12 if store == "local" else 4):
             db.set("a", np.full((20, 10), number), chunks=(1, 10))
             db["small"] = number
