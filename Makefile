@@ -18,7 +18,7 @@ services:
 test: $(VENV)/.test
 	$(RUN)/python -m pytest -n 2 --ignore tests/faults --ignore tests/hpc $(ARGS)
 
-# Kills, losses of power, bad networks, full disks, wrong clocks: half an hour. FAULTS=few makes fewer rounds, as .ci/run does.
+# Kills, losses of power, bad networks, full disks, wrong clocks: half an hour. FAULTS=few makes fewer rounds, in five minutes.
 FAULTS ?= full
 faults: $(VENV)/.test
 	ZDB_FAULTS=$(FAULTS) $(RUN)/python -m pytest -n 2 tests/faults $(ARGS)
