@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from zdb.engine.holder import Holder
-from zdb.engine.node import Node, dump, node_path
+from zdb.engine.node import Node, dump, group_document, node_path
 from zdb.errors import CorruptChunkError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class ClaimRecord:
     def dump(self) -> bytes:
         own = {name: value for name, value in vars(self).items() if name != "holder"}
         attributes = {**own, **self.holder.attributes()}
-        return dump({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        return dump(group_document(attributes))
 
     def is_at_work(self) -> bool:
         """Whether somebody writes or fills the key, as far as this can be seen from here."""

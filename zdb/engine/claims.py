@@ -14,7 +14,7 @@ from zdb import config
 from zdb.engine import heartbeat
 from zdb.engine.claim import Claim, Unclaimed, parsed
 from zdb.engine.claim_record import CLAIMS, CLEAN, ClaimRecord, claim_path
-from zdb.engine.node import Node, dump, next_generation, node_path
+from zdb.engine.node import Node, dump, group_document, next_generation, node_path
 from zdb.errors import ClaimTimeoutError, KeyClaimedError, KeyConflictError
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Claims:
         """Make the groups in which the records lie."""
         if not self._groups_exist:
             for place in (CLAIMS.partition("/")[0], CLAIMS):
-                empty = dump({"zarr_format": 3, "node_type": "group", "attributes": {}})
+                empty = dump(group_document({}))
                 if self.nodes.get(node_path(place)) is None:
                     self.nodes.create(node_path(place), empty)
             self._groups_exist = True

@@ -23,6 +23,7 @@ __all__ = [
     "ArrayNode",
     "Node",
     "dump",
+    "group_document",
     "have_same_keys",
     "is_chunk_of",
     "key_encoding",
@@ -85,6 +86,11 @@ def same_keys_after(generation: int, other: int) -> int:
 
 def dump(document: JSONDict) -> bytes:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def group_document(attributes: JSONDict) -> JSONDict:
+    """Return the metadata of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.lookup import Lookup
-from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
+from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, group_document, node_path
 from zdb.errors import (
     KeyConflictError,
     KeyExistsError,
@@ -60,10 +60,10 @@ class PlainEngine(Lookup):
         node = self.node(path)
         while node is None:
             if not path:
-                self.nodes.create(node_path(path), new_database())  # of several processes, one gives it its id
+                self.nodes.create(node_path(path), dump(new_database()))  # of several processes, one gives it its id
             elif claim := self.claims.take_new(path):
                 with claim:
-                    self.nodes.create(node_path(path), new_database())
+                    self.nodes.create(node_path(path), dump(new_database()))
             node = self.node(path)
         if not self.is_database(node):
             raise KeyConflictError(f"{path}: is a value, so nothing can be put below it; use another key")
@@ -72,7 +72,7 @@ class PlainEngine(Lookup):
     def create_database_under(self, claim: Claim) -> None:
         """Make a database at the path of a claim, where there is none."""
         if claim.previous is None:
-            claim.commit(lambda *_: new_database())
+            claim.commit(lambda *_: dump(new_database()))
         self._databases.add(claim.path)
         self._remember(claim.path)
 
@@ -202,10 +202,12 @@ class PlainEngine(Lookup):
         if self.nodes.get(node_path(place)) is None:
             for group in (RECORDS, split(place)[0]):
                 if self.nodes.get(node_path(group)) is None:
-                    self.nodes.create(node_path(group), group_document({}))
-            self.nodes.create(node_path(place), group_document(attributes))
+                    self.nodes.create(node_path(group), dump(group_document({})))
+            self.nodes.create(node_path(place), dump(group_document(attributes)))
         elif datetime.now(UTC) - self.modified(place) > RECORD_RENEWAL:
-            self.nodes.set(node_path(place), group_document(attributes))  # what is old and not referred to is collected
+            self.nodes.set(
+                node_path(place), dump(group_document(attributes))
+            )  # what is old and not referred to is collected
         self._records[place] = time.monotonic() + RECORD_MEMORY
 
     def modified(self, path: str) -> datetime:
@@ -307,23 +309,15 @@ class PlainEngine(Lookup):
         self._consolidated = False
 
 
-def group_document(attributes: JSONDict) -> bytes:
-    return dump({"zarr_format": 3, "node_type": "group", "attributes": attributes})
-
-
-def new_database() -> bytes:
+def new_database() -> JSONDict:
+    """Return the node of a database with an id of its own."""
     return group_document({"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()})
 
 
 def small_document(attributes: JSONDict) -> bytes:
     """Return the node of a value without arrays."""
-    document = {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": attributes,
-        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
-    }
-    return dump(document)
+    nothing = {"kind": "inline", "must_understand": False, "metadata": {}}
+    return dump({**group_document(attributes), "consolidated_metadata": nothing})
 
 
 def new_id() -> str:

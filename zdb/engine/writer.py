@@ -20,7 +20,7 @@ from zdb.engine.chunks import ArrayTarget
 from zdb.engine.computing import close_everywhere, store
 from zdb.engine.gate import Gate
 from zdb.engine.layout import choose_codecs, choose_layout, write_unit
-from zdb.engine.node import ArrayNode, Node, dump, is_chunk_of, key_encoding, node_path, previous_path
+from zdb.engine.node import ArrayNode, Node, dump, group_document, is_chunk_of, key_encoding, node_path, previous_path
 from zdb.engine.store import LocalNodes
 from zdb.errors import ClaimLostError, StorageError, UnsupportedValueError, WriteError, ZdbError
 
@@ -227,17 +227,17 @@ class _Plan:
 
     def metadata(self) -> dict[str, JSONDict]:
         """Return the metadata of groups and arrays by path, without that of the value itself."""
-        groups = {node_path(f"{self.path}/{name}"): _group_document(own) for name, own in self.groups.items() if name}
+        groups = {node_path(f"{self.path}/{name}"): group_document(own) for name, own in self.groups.items() if name}
         return groups | {node_path(node.path): node.metadata for node, _ in self.sources}
 
     def top_document(self, attributes: JSONDict) -> JSONDict:
         """Return the ``zarr.json`` of the value, which holds the metadata of all that lies below it."""
         start = len(self.path) + 1
-        below = {name: _group_document(own) for name, own in self.groups.items() if name} | {
+        below = {name: group_document(own) for name, own in self.groups.items() if name} | {
             node.path[start:]: node.metadata for node, _ in self.sources
         }
         consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
-        document = _group_document({**self.groups[""], **attributes})
+        document = group_document({**self.groups[""], **attributes})
         return {**document, "consolidated_metadata": consolidated}
 
 
@@ -245,10 +245,6 @@ def _groups(encoded: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
     if isinstance(encoded, xr.Dataset):
         return {"": encoded}
     return {node.path.strip("/"): node.to_dataset(inherit=False) for node in encoded.subtree}
-
-
-def _group_document(attributes: JSONDict) -> JSONDict:
-    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def _group_attributes(path: str, dataset: xr.Dataset) -> JSONDict:

@@ -10,17 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.node import (
-    DATABASE,
     FORMAT_VERSION,
     VALUE,
     Node,
     dump,
+    group_document,
     have_same_keys,
     node_path,
     previous_path,
     same_keys_after,
 )
-from zdb.engine.plain import new_id
+from zdb.engine.plain import new_database, new_id
 from zdb.errors import CorruptChunkError, KeyClaimedError
 from zdb.maintenance.garbage import GarbageCollection, claimed_keys
 from zdb.maintenance.inspecting import rebuilt
@@ -133,9 +133,9 @@ class Repairs:
         below = nodes_below(self._engine, key)
         if below:
             what = f"make a sub-database of it again, in which are {len(below)} databases and values"
-            self._do(key, "rebuild", what, lambda: self._put(Node(key, _new_database())))
+            self._do(key, "rebuild", what, lambda: self._put(Node(key, new_database())))
             return
-        empty = Node(key, {"zarr_format": 3, "node_type": "group", "attributes": {}})
+        empty = Node(key, group_document({}))
         arrays = rebuilt(self._nodes, empty, any_generation=True)
         if arrays.arrays:
             names = ", ".join(arrays.arrays)
@@ -183,8 +183,7 @@ class Repairs:
     def _rewrite(self, node: Node, problems: list[Problem]) -> None:
         documents = {node_path(array.path): array.metadata for array in node.arrays.values()}
         for name, own in node.groups.items():
-            group = {"zarr_format": 3, "node_type": "group", "attributes": own}
-            documents |= {node_path(f"{node.path}/{name}"): group} if name else {}
+            documents |= {node_path(f"{node.path}/{name}"): group_document(own)} if name else {}
         for problem in problems:
             if problem.path in documents and "chunk keys" not in problem.message:
                 self._note(node.path, "rewrite", f"write {problem.path} from the consolidated metadata")
@@ -256,11 +255,6 @@ class Repairs:
 
     def _note(self, key: str, action: str, message: str) -> None:
         self.report.repairs.append(Repair(key, action, message))
-
-
-def _new_database() -> dict[str, Any]:
-    own = {"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()}
-    return {"zarr_format": 3, "node_type": "group", "attributes": own}
 
 
 def _describe_loss(node: Node, problems: list[Problem]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.computing import store
 from zdb.engine.guarded import GuardedTarget
-from zdb.engine.node import Node, dump, node_path, previous_path
+from zdb.engine.node import Node, dump, group_document, node_path, previous_path
 from zdb.engine.writer import LayoutOptions, begin_node, below_documents, write_arrays
 from zdb.errors import MissingChunkError, MissingPartsError, NotFillingError
 from zdb.formats import registry
@@ -67,7 +67,7 @@ def begin(engine: PlainEngine, path: str, value: Any, request: WriteRequest, npa
         own = engine.value_attributes(chosen.name, chosen.version, claim.previous, claim.generation) | attrs
         try:
             if template is None:
-                node = Node(path, {"zarr_format": 3, "node_type": "group", "attributes": own})
+                node = Node(path, group_document(own))
                 only = {"partition": partitions}
                 plan = Plan(path, filling, node, (), only, {"partition": 1}, partitions, who, plain_options(options))
                 write_frame(engine, f"{plan.path}/template", frame)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import Node, dump, node_path
+from zdb.engine.node import Node, dump, group_document, node_path
 from zdb.errors import NotFillingError
 from zdb.parallel.templates import Variable
 
@@ -113,7 +113,7 @@ def fills_of(key: str) -> str:
 
 def group(attributes: dict[str, Any]) -> bytes:
     """Return the metadata of a Zarr group."""
-    return dump({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+    return dump(group_document(attributes))
 
 
 def read_plan(engine: PlainEngine, key: str, place: str | None = None) -> Plan:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.concurrency import Budget, concurrently
 from zdb.engine.gate import Gate
-from zdb.engine.node import VALUE, ArrayNode, Node, dump, is_chunk_of, key_encoding, node_path, previous_path
+from zdb.engine.node import (
+    VALUE,
+    ArrayNode,
+    Node,
+    dump,
+    group_document,
+    is_chunk_of,
+    key_encoding,
+    node_path,
+    previous_path,
+)
 from zdb.engine.plain import new_id, small_document
 from zdb.errors import (
     ClaimLostError,
@@ -346,7 +356,7 @@ def _metadata(job: CopyJob, replaced: Node | None, arrays: dict[str, ArrayNode])
     for name, own in job.node.groups.items():
         if name:
             path = node_path(f"{job.path}/{name}")
-            documents[path] = {"zarr_format": 3, "node_type": "group", "attributes": own}
+            documents[path] = group_document(own)
     if replaced is not None and replaced.kind == VALUE:
         documents[previous_path(job.path)] = replaced.document
     return {path: dump(document) for path, document in documents.items()}
