@@ -25,13 +25,23 @@ if TYPE_CHECKING:
     from zdb.engine.plain import PlainEngine
     from zdb.keys import Key
 
-__all__ = ["Handle", "keys_read"]
+__all__ = ["Handle", "keys_read", "while_current"]
 
 # A value that is replaced while it is read is read again.
 READ_ATTEMPTS = 10
 # Where what is read is noted, by the URL of the store and the path in it; None where nobody wants to know.
 keys_read: ContextVar[dict[tuple[str, str], None] | None] = ContextVar("keys_read", default=None)
 T = TypeVar("T")
+
+
+def while_current(read: Callable[[], T]) -> T:
+    """Return what a function reads; it is called again if the value is replaced meanwhile."""
+    for _ in range(READ_ATTEMPTS - 1):
+        try:
+            return read()
+        except StaleValueError:
+            continue
+    return read()
 
 
 class Handle:
@@ -71,12 +81,7 @@ class Handle:
 
     def _while_current(self, path: str, read: Callable[[Node], T]) -> T:
         """Read what is at a path, again if it is replaced meanwhile."""
-        for _ in range(READ_ATTEMPTS - 1):
-            try:
-                return read(self._require(path))
-            except StaleValueError:
-                continue
-        return read(self._require(path))
+        return while_current(lambda: read(self._require(path)))
 
     def _decode(self, node: Node, selection: registry.Selection) -> Any:
         if node.kind != VALUE:

@@ -13,8 +13,8 @@ from zdb.errors import (
     KeyExistsError,
     MissingChunkError,
     NoFileError,
-    StaleValueError,
 )
+from zdb.handle import while_current
 from zdb.info import created
 from zdb.keys import check_name, join, normalize
 from zdb.write import WriteRequest, write
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "FileTree"]
 
-# A file that is replaced while it is read is read again.
-READ_ATTEMPTS = 10
 FILE = "file"
 T = TypeVar("T")
 
@@ -154,12 +152,7 @@ class FileTree:
 
     def reading(self, key: str, use: Callable[[StoredFile], T]) -> T:
         """Return what a function makes of a file; called again if the file is replaced meanwhile."""
-        for _ in range(READ_ATTEMPTS - 1):
-            try:
-                return use(self.read(key))
-            except StaleValueError:
-                continue
-        return use(self.read(key))
+        return while_current(lambda: use(self.read(key)))
 
     # Changing
 
