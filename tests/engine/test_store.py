@@ -17,8 +17,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from zdb.engine.conditional import MemoryNodes
+from zdb.engine.node import dump, group_document
 from zdb.engine.nodes import system_error, translated
-from zdb.engine.plain import group_document
 from zdb.engine.store import LocalNodes, NodeStore, open_store
 from zdb.errors import (
     DatabaseNotFoundError,
@@ -107,7 +107,7 @@ def test_deleting_a_tree_removes_metadata_first_and_from_below(monkeypatch):
 
 def test_moving_a_tree(nodes):
     fill(nodes, "a/data/zarr.json", "a/data/c/0", "ab/zarr.json")
-    nodes.set("a/zarr.json", group_document({}))
+    nodes.set("a/zarr.json", dump(group_document({})))
     assert not nodes.move_node("a", "x/y/z", "another tag", allowed)
     assert nodes.move_node("a", "x/y/z", nodes.read_tagged("a/zarr.json").tag, allowed)
     assert nodes.list_objects("") == ["ab/zarr.json", "x/y/z/data/c/0", "x/y/z/data/zarr.json", "x/y/z/zarr.json"]
@@ -117,7 +117,7 @@ def test_moving_a_tree(nodes):
 def test_moving_makes_the_new_name_visible_last(monkeypatch):
     nodes = open_store("memory://order-of-moving")
     fill(nodes, "a/data/zarr.json", "a/data/c/0")
-    nodes.set("a/zarr.json", group_document({}))
+    nodes.set("a/zarr.json", dump(group_document({})))
     written = []
     store_set = nodes.store.set
 

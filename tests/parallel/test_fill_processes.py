@@ -275,9 +275,9 @@ def test_a_job_that_stood_still_does_no_damage(shared_place: Place, ending: str)
     finally:
         job.kill()
     whole = value()
-    assert (
-        "another job has begun to write this region anew" if ending == "still open" else "the filling is over"
-    ) in answer
+    anew = "another job has begun to write this region anew" in answer
+    # A look at the filling that was on its way when the process stopped may still have found it open.
+    assert anew or (ending != "still open" and "the filling is over" in answer)
     if ending == "still open":
         db.finish("v")
     if ending == "discard":
