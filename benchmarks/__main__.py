@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zdb
-from benchmarks import arrays, load, memory, neuro_analysis, neuro_import, ragged, small_values, tables
+from benchmarks import arrays, filling, load, memory, neuro_analysis, neuro_import, ragged, small_values, tables
 from benchmarks.harness import Settings
 from benchmarks.report import Result, render, table
 
@@ -28,6 +28,7 @@ TOPICS = {
     "small_values": small_values.run,
     "memory": memory.run,
     "load": load.run,
+    "filling": filling.run,
     "neuro_import": neuro_import.run,
     "neuro_analysis": neuro_analysis.run,
 }

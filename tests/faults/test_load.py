@@ -10,7 +10,10 @@ sys.path.append(str(Path(__file__).parents[2]))
 
 from faults.rounds import rounds
 
+from benchmarks.filling import REGION_BYTES, fill
+from benchmarks.harness import ZDB
 from benchmarks.load import set_keys
+from benchmarks.writers import FLAT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +21,18 @@ if TYPE_CHECKING:
     from places import Place
 
 WRITERS = 8
-KEYS = rounds(20, 100)
+KEYS = rounds(20, 1000)
+REGIONS = rounds(4, 64)
 
 
 def test_many_small_values(shared_place: Place, count: Callable[[str, int], None]) -> None:
     load = set_keys(shared_place.url, shared_place.options, WRITERS, KEYS)  # checks all that was written
     assert load.requests <= 4 * KEYS
-    assert load.growth < 20_000_000
+    assert load.growth < FLAT_LIMIT
     count(f"small values by {WRITERS} processes at once", WRITERS * KEYS)
+
+
+def test_one_large_value(shared_place: Place, count: Callable[[str, int], None]) -> None:
+    load = fill(ZDB, shared_place.url, shared_place.options, REGIONS, 4)  # checks all that was written
+    assert load.growth < FLAT_LIMIT
+    count("MB written into one value by 4 processes at once", REGIONS * REGION_BYTES // 10**6)
