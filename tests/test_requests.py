@@ -69,6 +69,11 @@ def test_setting_and_getting_a_small_value(used: tuple[zdb.Database, Requests]) 
         assert requests.of(lambda key=key: key in db) == ["GetObject"]
 
 
+def test_a_value_that_is_computed_already(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    assert requests.of(lambda: db.compute("second", int)) == ["GetObject"]
+
+
 def test_the_first_value_of_a_handle(place: Place) -> None:
     db = place.open()
     requests = Requests(db)

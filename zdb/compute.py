@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zdb.errors import KeyNotFoundError
 from zdb.formats.registry import Selection
-from zdb.handle import Handle, keys_read
+from zdb.handle import NOTHING, Handle, keys_read
 from zdb.write import WriteRequest, check_replaceable, write
 
 if TYPE_CHECKING:
@@ -80,17 +79,17 @@ class Computing(Handle):
         """
         path = self._at(key)
         while True:
-            if force or self._engine.node(path) is None:
-                self._before_writing()
-                claim = self._claim_to_compute(path, force=force, wait=wait, timeout=timeout)
-                if claim is not None:
-                    with claim:
-                        if force or claim.previous is None:
-                            self._compute_under(claim, lambda: function(*args, **kwargs))
-            try:
-                return self._read(key, Selection())
-            except KeyNotFoundError:
-                force = False  # it was computed, and deleted by another before it could be read
+            if not force:
+                found = self._read_if_there(path, Selection())
+                if found is not NOTHING:
+                    return found
+            self._before_writing()
+            claim = self._claim_to_compute(path, force=force, wait=wait, timeout=timeout)
+            if claim is not None:
+                with claim:
+                    if force or claim.previous is None:
+                        self._compute_under(claim, lambda: function(*args, **kwargs))
+            force = False  # now it is there, unless another deletes it before it is read
 
     def _claim_to_compute(self, path: str, *, force: bool, wait: bool, timeout: float | None) -> Claim | None:
         """Take the claim of a key; None if its value is there, perhaps because another has computed it meanwhile."""

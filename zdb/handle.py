@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from zdb.engine.plain import PlainEngine
     from zdb.keys import Key
 
-__all__ = ["Handle", "keys_read", "while_current"]
+__all__ = ["NOTHING", "Handle", "keys_read", "while_current"]
 
 # A value that is replaced while it is read is read again.
 READ_ATTEMPTS = 10
+NOTHING = object()
+"""Stands for what is not there, since None is a value."""
 # Where what is read is noted, by the URL of the store and the path in it; None where nobody wants to know.
 keys_read: ContextVar[dict[tuple[str, str], None] | None] = ContextVar("keys_read", default=None)
 T = TypeVar("T")
@@ -73,9 +75,21 @@ class Handle:
 
     def _read(self, key: Key, selection: registry.Selection) -> Any:
         path = self._at(key)
-        found = self._while_current(path, lambda node: self._decode(node, selection))
+        found = self._read_if_there(path, selection)
+        if found is NOTHING:
+            raise self._not_found(path)
+        return found
+
+    def _read_if_there(self, path: str, selection: registry.Selection) -> Any:
+        """Read what is at a path; NOTHING if nothing is."""
+
+        def read() -> Any:
+            node = self._engine.node(path)
+            return NOTHING if node is None else self._decode(node, selection)
+
+        found = while_current(read)
         noted = keys_read.get()
-        if noted is not None and not isinstance(found, Handle):
+        if noted is not None and found is not NOTHING and not isinstance(found, Handle):
             noted[self._engine.nodes.url, path] = None
         return found
 
