@@ -38,25 +38,25 @@ def extended_shard(old: bytes, new: bytes, grid: tuple[int, ...]) -> bytes:
     """
     size = 16 * math.prod(grid) + CRC_BYTES
     old_index, new_index = (_index(one, grid) for one in (old, new))
+    kept = old[:-size]
     index = old_index.copy()
-    parts = [old[:-size]]
-    end = len(parts[0])
-    for place in product(*map(range, grid)):
-        start, length = new_index[place].tolist()
+    added = _placed(new, new_index, index, len(kept))
+    end = len(kept) + sum(map(len, added))
+    if end > 2 * int(index[..., 1][index[..., 0] != ABSENT].sum()) + SPARE_BYTES:
+        kept, added = b"", _placed(b"".join([kept, *added]), index.copy(), index, 0)
+    return b"".join([kept, *added, *sealed(index.tobytes())])
+
+
+def _placed(shard: bytes, source: Array, index: Array, end: int) -> list[bytes]:
+    """Return the chunks that `source` tells of, and set in `index` where they lie when they come from `end` on."""
+    parts = []
+    for place in product(*map(range, source.shape[:-1])):
+        start, length = source[place].tolist()
         if start != ABSENT:
-            parts.append(new[start : start + length])
+            parts.append(shard[start : start + length])
             index[place] = end, length
             end += length
-    needed = int(index[..., 1][index[..., 0] != ABSENT].sum())
-    if end > 2 * needed + SPARE_BYTES:
-        whole, parts, end = b"".join(parts), [], 0
-        for place in product(*map(range, grid)):
-            start, length = index[place].tolist()
-            if start != ABSENT:
-                parts.append(whole[start : start + length])
-                index[place] = end, length
-                end += length
-    return b"".join([*parts, *sealed(index.tobytes())])
+    return parts
 
 
 def _index(shard: bytes, grid: tuple[int, ...]) -> Array:
