@@ -130,6 +130,8 @@ def check_replaceable(
     """Raise unless what stands at a path may be replaced."""
     if previous is None:
         engine.check_vacant(path, look=look)
+        if engine.may_have_more_below(path):
+            engine.require_nothing_below(path)
     elif previous.kind == FOREIGN:
         raise KeyConflictError(f"{path}: holds plain Zarr that zdb did not write; delete it first")
     elif previous.kind != VALUE:
@@ -152,7 +154,7 @@ def _write_folder(
         if claim.previous is not None:
             raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
         engine.check_vacant(path)
-        engine.clear(path)
+        engine.make_room(path)
         try:
             for relative, file in files:
                 if file.is_dir():

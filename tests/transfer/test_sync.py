@@ -408,7 +408,7 @@ def test_what_lies_below_a_damaged_node_is_not_copied_over(db: Database, tmp_pat
     target["b"] = 2
     for key in ("a", "b"):
         target._engine.nodes.set(f"{key}/zarr.json", b"{")
-    with pytest.raises(KeyConflictError, match="a/deep lies below it"):
+    with pytest.raises(KeyConflictError, match=r"a: .* below it lies a/deep"):
         db.sync_to(target)
     np.testing.assert_array_equal(target["a/deep"], np.arange(5))
     db.sync_to(target, "b")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.claims import Claims
 from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, VALUE, Node, node_path
-from zdb.errors import InvalidKeyError, KeyConflictError, UnsupportedVersionError
+from zdb.errors import CorruptChunkError, InvalidKeyError, KeyConflictError, UnsupportedVersionError
 from zdb.keys import is_listed, join, split
 
 if TYPE_CHECKING:
@@ -120,6 +121,37 @@ class Lookup:
             for name, data in zip(names, found, strict=True)
             if data is not None
         }
+
+    def nodes_below(self, path: str) -> list[Node]:
+        """Return the databases and values at any depth below a path that has no node itself."""
+        paths = [one for one in self.nodes.list_objects(path) if one.endswith("/zarr.json")]
+        found = []
+        for one, data in zip(paths, self.nodes.get_many(paths), strict=True):
+            with contextlib.suppress(CorruptChunkError):
+                found += [] if data is None else [Node.parse(one.rpartition("/")[0], data)]
+        return [node for node in found if node.kind != FOREIGN]
+
+    def may_have_more_below(self, path: str) -> bool:
+        """Whether something lay at a path, or below it, when the database above was listed."""
+        parent, name = split(path)
+        return self._siblings(parent).get(name.casefold()) == name
+
+    def require_nothing_below(self, path: str) -> None:
+        """Raise if others write below a path without a node that can be read, or databases and values lie there.
+
+        Raises
+        ------
+        KeyConflictError
+        """
+        self.claims.require_none_below(path)
+        below = [node for node in self.nodes_below(path) if node.path != path]
+        if below:
+            others = f" and {len(below) - 1} more" * (len(below) > 1)
+            raise KeyConflictError(
+                f"{path}: is a sub-database in {self.nodes.url} that lost its node: below it lies {below[0].path}"
+                f"{others}; nothing was changed. Let zdb repair, or db.repair(dry_run=False), make the node again, or use "
+                "another key"
+            )
 
     def check_vacant(self, path: str, *, look: bool = True) -> None:
         """Raise unless a new node may be made at a path at which nothing is.

@@ -106,7 +106,7 @@ class PlainEngine(Lookup):
         """Write a value with arrays; see :func:`zdb.engine.writer.publish`."""
         from zdb.engine.writer import publish
 
-        publish(self.nodes, claim, encoded, seal, options, self.claims.require_none_below)
+        publish(self.nodes, claim, encoded, seal, options, self.require_nothing_below)
         self._remember(claim.path)
 
     def publish_small(self, path: str, seal: Seal, claim: Claim | None = None) -> None:
@@ -255,7 +255,7 @@ class PlainEngine(Lookup):
                 is_database = self.is_database(source.previous)
                 if is_database:
                     self.claims.wait_below(old, source.check)
-                self.clear(new)
+                self.make_room(new)
                 if source.move(target):
                     break
                 source.look_again()
@@ -265,12 +265,24 @@ class PlainEngine(Lookup):
         if is_database and any(left.endswith("/zarr.json") for left in self.nodes.list_objects(old)):
             self.create_databases(old)  # small values that were written there meanwhile
 
+    def make_room(self, path: str) -> None:
+        """Remove what was left at a path without a node.
+
+        Raises
+        ------
+        KeyConflictError
+            It is more than that: databases or values, or others write there.
+        """
+        if self._left_at(path):
+            self.require_nothing_below(path)
+            self.clear(path)
+
     def clear(self, path: str) -> None:
-        """Remove what was left at a path without a node."""
-        left = [one for one in self.nodes.list_objects(path) if one != node_path(path)]
-        if left:
-            self.claims.require_none_below(path)
-            self.nodes.delete(left)
+        """Remove all that lies at a path but its node."""
+        self.nodes.delete(self._left_at(path))
+
+    def _left_at(self, path: str) -> list[str]:
+        return [one for one in self.nodes.list_objects(path) if one != node_path(path)]
 
     def consolidate(self) -> None:
         """Copy the metadata of all nodes into the root."""

@@ -72,7 +72,7 @@ def publish(
         attributes of the engine for the node.
     options : LayoutOptions
     check_below : callable, optional
-        Raises if others write below the path of a new value.
+        Raises if others write below the path of a new value, or values lie there.
 
     Raises
     ------
@@ -115,14 +115,13 @@ def _clear_leftovers(nodes: NodeStore, claim: Claim, plan: _Plan, check_below: C
     When the claim was taken over from a writer that may still be at work, what that has written stays, because it may
     yet commit it.
     """
-    if claim.is_clean:
-        # A small value, which needs no claim, may just have been written where nothing was.
-        kept = {node_path(claim.path)} if claim.previous is None else set(claim.previous.object_paths())
-        left = [path for path in nodes.list_objects(claim.path) if path not in kept]
-        if left and claim.previous is None:
-            check_below(claim.path)
-    else:
-        left = plan.own_chunks(nodes)
+    # A small value, which needs no claim, may just have been written where nothing was.
+    kept = {node_path(claim.path)} if claim.previous is None else set(claim.previous.object_paths())
+    left = [path for path in nodes.list_objects(claim.path) if path not in kept]
+    if left and claim.previous is None:
+        check_below(claim.path)
+    if not claim.is_clean:
+        left = plan.own_chunks(left)
     claim.check()
     nodes.delete(left)
     nodes.prune(claim.path)  # where a chunk c/0/0 was, c/0 may come now
@@ -216,12 +215,12 @@ class _Plan:
         """Whether any array is computed while it is written."""
         return any(variable.chunks is not None for _, variable in self.sources)
 
-    def own_chunks(self, nodes: NodeStore) -> list[str]:
-        """Return the objects that have the keys of chunks of this generation of these arrays."""
+    def own_chunks(self, paths: Iterable[str]) -> list[str]:
+        """Return those of the paths that are the keys of chunks of this generation of these arrays."""
         prefixes = [f"{node.path}/" for node, _ in self.sources]
         return [
             path
-            for path in nodes.list_objects(self.path)
+            for path in paths
             if any(path.startswith(p) and is_chunk_of(self.generation, path[len(p) :]) for p in prefixes)
         ]
 
@@ -379,6 +378,6 @@ def _discard(nodes: NodeStore, claim: Claim, plan: _Plan) -> None:
         claim.check(ask=True)
         claim.look_again()
         kept = set() if claim.previous is None else set(claim.previous.object_paths())
-        written = {*plan.own_chunks(nodes), *plan.metadata(), previous_path(plan.path)}
+        written = {*plan.own_chunks(nodes.list_objects(plan.path)), *plan.metadata(), previous_path(plan.path)}
         nodes.delete(written - kept)
         nodes.prune(plan.path)

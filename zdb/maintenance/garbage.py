@@ -17,7 +17,7 @@ from zdb.engine.node import DATABASE, VALUE, node_path
 from zdb.engine.plain import RECORDS
 from zdb.errors import CorruptChunkError, KeyClaimedError, KeyConflictError
 from zdb.maintenance.report import Garbage, GarbageReport
-from zdb.maintenance.walking import BATCH, Found, nodes_below, parsed, walk
+from zdb.maintenance.walking import BATCH, Found, parsed, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -149,7 +149,7 @@ class GarbageCollection:
 
     def _unfinished(self, path: str) -> list[Pile]:
         listed = self._nodes.list_status(path)
-        below = nodes_below(self._engine, path)
+        below = self._engine.nodes_below(path)
         for node in below:
             self._use(node)
         return [] if below else [Pile("unfinished", path, listed)]

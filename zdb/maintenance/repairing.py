@@ -26,7 +26,6 @@ from zdb.maintenance.garbage import GarbageCollection, claimed_keys
 from zdb.maintenance.inspecting import rebuilt
 from zdb.maintenance.report import Problem, Repair, RepairReport
 from zdb.maintenance.verifying import Verification
-from zdb.maintenance.walking import nodes_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +129,7 @@ class Repairs:
         if any("format version" in problem.message for problem in problems):
             self._note(key, "none", "was written by a newer zdb; update zdb")
             return
-        below = nodes_below(self._engine, key)
+        below = self._engine.nodes_below(key)
         if below:
             what = f"make a sub-database of it again, in which are {len(below)} databases and values"
             self._do(key, "rebuild", what, lambda: self._put(Node(key, new_database())))

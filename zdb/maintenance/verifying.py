@@ -15,7 +15,7 @@ from zdb.errors import CorruptChunkError, InvalidKeyError, MissingChunkError
 from zdb.keys import check_name, split
 from zdb.maintenance.inspecting import Inspection, inspect
 from zdb.maintenance.report import Problem, VerifyReport
-from zdb.maintenance.walking import Found, nodes_below, walk
+from zdb.maintenance.walking import Found, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -125,7 +125,7 @@ class Verification:
                 self.report.foreign.append(path)
 
     def _check_prefix(self, path: str) -> None:
-        below = nodes_below(self._engine, path)
+        below = self._engine.nodes_below(path)
         if any(node.path == path for node in below):
             return  # it was committed a moment ago
         if below:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.plain import PlainEngine
 
-__all__ = ["Found", "nodes_below", "parsed", "walk"]
+__all__ = ["Found", "parsed", "walk"]
 
 # So many nodes are read at a time.
 BATCH = 1000
@@ -38,14 +38,6 @@ def walk(engine: PlainEngine, path: str) -> Iterator[Found]:
     yield found
     if found.node is not None and _has_keys(engine, found.node):
         yield from _walk_below(engine, path)
-
-
-def nodes_below(engine: PlainEngine, path: str) -> list[Node]:
-    """Return the databases and values at any depth below a prefix that has no node itself."""
-    paths = [one for one in engine.nodes.list_objects(path) if one.endswith("/zarr.json")]
-    read = zip(paths, engine.nodes.get_many(paths), strict=True)
-    nodes = (parsed(one.rpartition("/")[0], data).node for one, data in read)
-    return [node for node in nodes if node is not None and node.kind != FOREIGN]
 
 
 def _walk_below(engine: PlainEngine, path: str) -> Iterator[Found]:

@@ -72,7 +72,7 @@ def begin(engine: PlainEngine, path: str, value: Any, request: WriteRequest, npa
                 plan = Plan(path, filling, node, (), only, {"partition": 1}, partitions, who, plain_options(options))
                 write_frame(engine, f"{plan.path}/template", frame)
             else:
-                check_below = engine.claims.require_none_below
+                check_below = engine.require_nothing_below
                 node = begin_node(engine.nodes, claim, template.encoded, options, own, check_below)
                 plan = Plan(path, filling, node, template.variables, template.sizes, template.unit, 0, who, {})
                 filled = {name for variable in plan.variables for name in variable.arrays}

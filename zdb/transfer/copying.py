@@ -35,7 +35,6 @@ from zdb.errors import (
     StorageError,
 )
 from zdb.keys import split
-from zdb.maintenance.walking import nodes_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,12 +138,7 @@ class Copier:
     def _check_replaceable(self, job: CopyJob, existing: Node | None) -> None:
         """Raise unless what lies in the target now may be replaced."""
         if existing is None:
-            below = nodes_below(self.target, job.path)
-            if below:
-                raise KeyConflictError(
-                    f"{job.path}: has no node that can be read in {self.target.nodes.url}, but {below[0].path} lies "
-                    "below it; call repair there first"
-                )
+            self.target.require_nothing_below(job.path)
         elif self.target.is_database(existing):
             raise KeyConflictError(f"{job.path}: is a sub-database in {self.target.nodes.url}; delete it first")
         elif not job.overwrite and not is_copy(existing, job.node):
@@ -159,6 +153,8 @@ class Copier:
             nonlocal size
             if previous is not None:
                 self._check_replaceable(job, previous)
+            elif self.target.may_have_more_below(job.path):
+                self.target.require_nothing_below(job.path)
             self.target.create_databases(split(job.path)[0])
             attributes = _attributes_of_copy(job.node, previous, generation)
             size = len(small_document(attributes))
