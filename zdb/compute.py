@@ -94,7 +94,7 @@ class Computing(Handle):
     def _claim_to_compute(self, path: str, *, force: bool, wait: bool, timeout: float | None) -> Claim | None:
         """Take the claim of a key; None if its value is there, perhaps because another has computed it meanwhile."""
         if force:
-            return self._engine.claim(path, blocking=wait, timeout=timeout)
+            return self._engine.claim(path, blocking=wait, timeout=timeout, damaged=True)
         return self._engine.claims.take_new(path, blocking=wait, timeout=timeout, hand_out=True)
 
     def _compute_under(self, claim: Claim, function: Callable[[], Any]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, KeysView, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zdb.compute import Computing
-from zdb.errors import KeyConflictError, KeyExistsError, KeyNotFoundError
+from zdb.errors import CorruptChunkError, KeyConflictError, KeyExistsError, KeyNotFoundError
 from zdb.files.abilities import Files
 from zdb.find import Finding
 from zdb.formats import registry
@@ -254,7 +255,8 @@ class Database(
     def __delitem__(self, key: Key) -> None:
         path = self._at(key)
         self._before_writing()
-        self._require(path)
+        with contextlib.suppress(CorruptChunkError):  # it can be deleted all the same
+            self._require(path)
         if not self._engine.delete(path):
             raise self._not_found(path)
 

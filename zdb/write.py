@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zdb import config
-from zdb.engine.node import FOREIGN, VALUE, Node
+from zdb.engine.node import FOREIGN, VALUE, Node, node_path
 from zdb.errors import ClaimLostError, KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
 from zdb.formats import registry
 from zdb.formats.objects import encode_attributes
@@ -121,14 +121,16 @@ def _write_value(
 
 def _claimed(engine: PlainEngine, path: str, held: Claim | None) -> AbstractContextManager[Claim]:
     """The claim of a path, which its holder releases if it is held."""
-    return engine.claim(path) if held is None else nullcontext(held)
+    return engine.claim(path, damaged=True) if held is None else nullcontext(held)
 
 
 def check_replaceable(
     engine: PlainEngine, path: str, previous: Node | None, request: WriteRequest, *, look: bool = True
 ) -> None:
-    """Raise unless what stands at a path may be replaced."""
+    """Raise unless what stands at a path may be replaced; what cannot be read, for which there is no node, may be."""
     if previous is None:
+        if not request.overwrite and engine.nodes.get(node_path(path)) is not None:
+            raise KeyExistsError(f"{path}: exists, though it cannot be read, and overwrite=False was given")
         engine.check_vacant(path, look=look)
         if engine.may_have_more_below(path):
             engine.require_nothing_below(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from zdb import errors
@@ -35,11 +36,14 @@ def _rm(options: argparse.Namespace) -> Result:
             if options.force:
                 continue
             raise
+        except errors.CorruptChunkError:
+            found.append(key)
+            continue
         if not options.recursive and database_at(db, key) is not None:
             raise errors.KeyConflictError(f"{key}: is a sub-database; --recursive removes it with all that is in it")
         found.append(key)
     for key in found:
-        if key in db:  # it may lie in a sub-database that was named before it
+        with contextlib.suppress(errors.KeyNotFoundError):  # it lay in a sub-database that was named before it
             del db[key]
     return Result("", {"removed": found})
 

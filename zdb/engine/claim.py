@@ -100,6 +100,11 @@ class Claim:
         self.fence = Fence(self._nodes, claim_path(path), self.token, self.lease, path)
         self.fence.renew = self.renew
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether what lies at the path cannot be read."""
+        return self.previous is None and self._tag is not None
+
     # Used by Claims.take
 
     def take(self, tag: Tag | None) -> bool:
@@ -250,7 +255,7 @@ class Claim:
             self.generation = same_keys_after(self.generation, self.previous.generation)
 
     def remove(self, *, is_database: bool) -> bool:
-        """Remove `previous` with all below it, and tell whether that was still there."""
+        """Remove what lies at the path, read or damaged, with all below it; tell whether that was still there."""
         assert self._tag is not None
         self.check()
         return self._nodes.remove_node(self.path, self._tag, is_database=is_database)

@@ -48,7 +48,7 @@ class Claims:
         self._groups_exist = False
 
     def look(self, path: str) -> Seen:
-        """Return what lies at a path, when nobody holds its claim.
+        """Return what lies at a path, when nobody holds its claim; what cannot be read has a tag, but is no node.
 
         This is for writes of one object by :meth:`~zdb.engine.nodes.NodeStore.replace`, which need no claim themselves.
 
@@ -62,7 +62,7 @@ class Claims:
             node, found = self.nodes.read_tagged_many([node_path(path), claim_path(path)])
             record = ClaimRecord.parse(found)
             if found is None or record is None or waiting.is_over(found, record):
-                return Seen(*parsed(path, node), CLEAN if record is None else record.generation)
+                return Seen(*parsed(path, node, damaged=True), CLEAN if record is None else record.generation)
             waiting.wait(record)
 
     def state(self, path: str) -> ClaimRecord | None:

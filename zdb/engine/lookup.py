@@ -78,12 +78,12 @@ class Lookup:
             self._consolidated = "consolidated_metadata" in node.document
         if node.kind == DATABASE:
             self._databases.add(path)
-        elif node.kind == FOREIGN and self._is_part_of_value(path):
+        elif node.kind == FOREIGN and self.is_part_of_value(path):
             return None
         return node
 
-    def _is_part_of_value(self, path: str) -> bool:
-        """Whether a node that zdb does not know is an array or group inside of a value."""
+    def is_part_of_value(self, path: str) -> bool:
+        """Whether a node that zdb does not know lies inside of a value."""
         parent, _ = split(path)
         while parent and parent not in self._databases:
             data = self.nodes.get(node_path(parent))
@@ -149,8 +149,8 @@ class Lookup:
             others = f" and {len(below) - 1} more" * (len(below) > 1)
             raise KeyConflictError(
                 f"{path}: is a sub-database in {self.nodes.url} that lost its node: below it lies {below[0].path}"
-                f"{others}; nothing was changed. Let zdb repair, or db.repair(dry_run=False), make the node again, or use "
-                "another key"
+                f"{others}; nothing was changed. Let zdb repair, or db.repair(dry_run=False), make the node again, or "
+                "use another key"
             )
 
     def check_vacant(self, path: str, *, look: bool = True) -> None:

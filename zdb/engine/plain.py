@@ -127,6 +127,8 @@ class PlainEngine(Lookup):
         is_written = False
         while not is_written:
             seen = self.claims.look(path)
+            if seen.node is None and seen.tag is not None:  # it cannot be read, and may have been a sub-database
+                self.require_nothing_below(path)
             node = None if seen.node is None else self._known(seen.node)
             attributes = seal(node, seen.next_generation)
             is_written = self.nodes.replace(node_path(path), small_document(attributes), seen.tag) is not None
@@ -221,13 +223,20 @@ class PlainEngine(Lookup):
     def delete(self, path: str) -> bool:
         """Remove a value or a database with all that is in it, and tell whether there was one.
 
-        What others are writing below a database is waited for.
+        What others are writing below a database is waited for. What cannot be read is removed, too.
+
+        Raises
+        ------
+        KeyConflictError
+            It cannot be read, and was a database: values lie below it.
         """
-        with self.claim(path, hand_out=False) as claim:
-            while claim.previous is not None:
-                is_database = self.is_database(claim.previous)
+        with self.claim(path, hand_out=False, damaged=True) as claim:
+            while claim.previous is not None or (claim.is_damaged and not self.is_part_of_value(path)):
+                is_database = claim.previous is not None and self.is_database(claim.previous)
                 if is_database:
                     self.claims.wait_below(path, claim.check)
+                elif claim.is_damaged:
+                    self.require_nothing_below(path)
                 if claim.remove(is_database=is_database):
                     self._drop(path)
                     return True

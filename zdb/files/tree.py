@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from zdb.engine.node import VALUE, Node
 from zdb.errors import (
+    CorruptChunkError,
     FolderNotEmptyError,
     InvalidKeyError,
     IsAFolderError,
@@ -172,7 +174,9 @@ class FileTree:
         """
         self.require_writable()
         path = self._at(key)
-        node = self.engine.node(path)
+        node = None
+        with contextlib.suppress(CorruptChunkError):  # it can be replaced all the same
+            node = self.engine.node(path)
         if node is None:
             self.engine.check_vacant(path)
         elif node.kind != VALUE:

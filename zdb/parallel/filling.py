@@ -62,7 +62,7 @@ def begin(engine: PlainEngine, path: str, value: Any, request: WriteRequest, npa
     attrs = {"zdb_attrs": attrs_text(path, request.attrs)} if request.attrs else {}
     who = capture().attributes
     filling = uuid.uuid4().hex
-    with engine.claim(path) as claim:
+    with engine.claim(path, damaged=True) as claim:
         check_replaceable(engine, path, claim.previous, request)
         own = engine.value_attributes(chosen.name, chosen.version, claim.previous, claim.generation) | attrs
         try:
@@ -144,7 +144,7 @@ def finish(engine: PlainEngine, path: str) -> None:
     """Make a value visible when all of it is there; errors as in :meth:`zdb.Database.finish`."""
     started = time.perf_counter()
     _require_complete(Progress.of(engine, read_plan(engine, path)))
-    with engine.claims.take(path, resume=True) as claim:
+    with engine.claims.take(path, resume=True, damaged=True) as claim:
         plan = _resumed(engine, claim)
         # From here on no job writes; who has begun to, shows in the listing.
         _set_state(engine, plan, "finishing")
@@ -227,7 +227,7 @@ def _provenance(engine: PlainEngine, plan: Plan, progress: Progress, started: fl
 def discard(engine: PlainEngine, path: str) -> None:
     """Give up a filling; errors as in :meth:`zdb.Database.discard`."""
     read_plan(engine, path)
-    with engine.claims.take(path, resume=True, blocking=False) as claim:
+    with engine.claims.take(path, resume=True, damaged=True, blocking=False) as claim:
         plan = _resumed(engine, claim)
         if state_of(engine.nodes, plan) == "finishing" and not _is_committed(claim, plan):
             claim.leave_filling(plan.path)

@@ -72,8 +72,9 @@ class _Transfer:
     def run(self) -> TransferReport:
         with self._open_bar() as self._bar:
             copier = Copier(self.source.engine, self.target.engine, self._expect, self._advance)
-            if self.target.path and self.target.engine.node(self.target.path) is None:
-                self.target.engine.check_vacant(self.target.path)
+            engine, path = self.target
+            if path and engine.nodes.get(node_path(path)) is None:
+                engine.check_vacant(path)
             jobs = self._jobs(walk(self.source.engine, self.source.path))
             for job, copied in concurrently(lambda job: (job, self._copy(copier, job)), jobs, CONCURRENT_VALUES):
                 self._note(job, copied)
