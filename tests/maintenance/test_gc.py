@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
 import signal
+import stat
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from maintenance.samples import fill
 import zdb
 from zdb.cli import main
 from zdb.engine.claim_record import ClaimRecord, claim_path
+from zdb.engine.folder_lock import LOCK_FOLDER, locked_folders
 from zdb.engine.spool import Spool
 from zdb.errors import KeyConflictError, ReadOnlyError
 from zdb.maintenance.garbage import GarbageCollection
@@ -178,6 +181,29 @@ def test_what_a_killed_process_left_on_disk(db: Database) -> None:
     assert not [path for path in root.rglob(".*") if path.is_file()]
     assert not (root / "sub" / ".deleted.b.token.1.2").exists()
     assert db["sub/a"] == 1
+
+
+def test_files_for_locking_stay(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where folders cannot be locked, as on NFS: who holds a lock on a file that is gone keeps nobody out."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def only_files(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and operation != fcntl.LOCK_UN:
+            raise OSError(errno.EBADF, "bad")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", only_files)
+    db["sub/a"] = np.arange(3)
+    with locked_folders(db.url, [f"{db.url}/sub/a"], create=False) as is_locked:
+        assert is_locked
+        held = {path: path.stat().st_ino for path in Path(db.url, LOCK_FOLDER).iterdir()}
+        assert held
+        age(db)
+        for grace in (DAY, 0):
+            assert not [one for one in db.gc(dry_run=False, grace=grace).garbage if LOCK_FOLDER in one.path]
+        assert {path: path.stat().st_ino for path in held} == held
 
 
 def test_a_part_of_a_database(db: Database) -> None:

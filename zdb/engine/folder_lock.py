@@ -13,11 +13,12 @@ from zdb.errors import ClaimsUnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["locked_folders"]
+__all__ = ["LOCK_FOLDER", "locked_folders"]
 
 # What file systems answer that do not lock folders, such as NFS; they lock files.
 _NO_FOLDERS = {errno.EBADF, errno.EINVAL, errno.EISDIR}
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+LOCK_FOLDER = ".zarr.json.locks"  # stays for good: a lock on a file that was removed keeps nobody out
 LOCK_FILES = 64
 
 
@@ -63,7 +64,7 @@ def _lock(root: str, folder: str, held: dict[str, int], *, create: bool) -> bool
 
 def _lock_file(root: str, folder: str, held: dict[str, int]) -> None:
     number = sum(os.path.relpath(folder, root).encode()) % LOCK_FILES
-    file = f"{root}/.zarr.json.locks/{number}"
+    file = f"{root}/{LOCK_FOLDER}/{number}"
     try:
         while file not in held:
             os.makedirs(os.path.dirname(file), exist_ok=True)  # noqa: PTH103, PTH120

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from zdb.engine.durability import is_durable, make_folders, sync_below, sync_file, sync_folder
-from zdb.engine.folder_lock import locked_folders
+from zdb.engine.folder_lock import LOCK_FOLDER, locked_folders
 from zdb.engine.node import node_path
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
 
@@ -245,7 +245,7 @@ class LocalNodes(NodeStore):
         with translated(self.url, path, "read"):
             try:
                 with os.scandir(self._at(path)) as entries:
-                    names = [entry.name for entry in entries if entry.name.startswith(".")]
+                    names = [one.name for one in entries if one.name.startswith(".") and one.name != LOCK_FOLDER]
             except FileNotFoundError:
                 return {}
         found = {}
