@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.spec import AbstractBufferedFile
 
 from zdb.errors import NoFileError
+from zdb.formats.ahead import ReadAhead
 from zdb.keys import split
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class FileReader(AbstractBufferedFile):  # type: ignore[misc]
     def __init__(self, fs: Any, path: str, stored: StoredFile, content: bytes | None, **options: Any) -> None:
         self._stored = stored
         self._content = content
-        super().__init__(fs, path, "rb", size=stored.size, **options)
+        super().__init__(fs, path, "rb", size=stored.size, **{"cache_type": ReadAhead.name, **options})
 
     @property
     def name(self) -> str:
@@ -50,6 +51,12 @@ class FileReader(AbstractBufferedFile):  # type: ignore[misc]
         if self._content is not None:
             return self._content[start:end]
         return self._stored.read_part(start, end)
+
+    def close(self) -> None:
+        cache = getattr(self, "cache", None)
+        super().close()
+        if isinstance(cache, ReadAhead):
+            cache.close()
 
 
 class FileWriter(io.BufferedIOBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zdb.errors import CorruptChunkError, InvalidKeyError, KeyExistsError
+from zdb.formats.ahead import ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK_SIZE", "StoredFile"]
 
-# Files are read, hashed and saved by blocks of this size, in bytes.
+# Files are hashed and stored by blocks of this size, in bytes.
 BLOCK_SIZE = 16 * 2**20
+# Smaller for reading: several blocks are on their way at the same time.
+_READ_BLOCK_SIZE = 4 * 2**20
 _BUFFER_SIZE = 2**20
 
 
@@ -137,15 +141,19 @@ class StoredFile:
         preferred = self._content.encoding.get("preferred_chunks") or {"byte": BLOCK_SIZE}
         return self._content.chunk(preferred).data
 
+    def _read_ahead(self, block_size: int) -> ReadAhead:
+        return ReadAhead(block_size, self.read_part, self.size)
+
     def _slice(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.ascontiguousarray(self._content[start:stop].values)
 
     def _checked_blocks(self) -> Iterator[Buffer]:
         digest = hashlib.sha256()
-        for start in range(0, self.size, BLOCK_SIZE):
-            block = self._slice(start, min(start + BLOCK_SIZE, self.size)).data
-            digest.update(block)
-            yield block
+        with contextlib.closing(self._read_ahead(_READ_BLOCK_SIZE)) as ahead:
+            for start in range(0, self.size, _READ_BLOCK_SIZE):
+                block = ahead.read(start, start + _READ_BLOCK_SIZE)
+                digest.update(block)
+                yield block
         if digest.hexdigest() != self.sha256 or self._content.size != self.size:
             raise CorruptChunkError(
                 f"the content of the stored file {self.name!r} ({self._content.size} of "
@@ -171,6 +179,7 @@ class _StoredFileIO(io.RawIOBase):
     def __init__(self, stored: StoredFile) -> None:
         super().__init__()
         self._stored = stored
+        self._ahead = stored._read_ahead(_BUFFER_SIZE)  # noqa: SLF001
         self._position = 0
         self.name = stored.name
 
@@ -200,7 +209,7 @@ class _StoredFileIO(io.RawIOBase):
         stop = min(self._position + len(view), self._stored.size)
         count = max(0, stop - self._position)
         if count:
-            view[:count] = self._stored._slice(self._position, stop).data  # noqa: SLF001
+            view[:count] = self._ahead.read(self._position, stop)
             self._position = stop
         return count
 
@@ -208,10 +217,11 @@ class _StoredFileIO(io.RawIOBase):
         self._check_open()
         start, size = self._position, self._stored.size
         self._position = max(start, size)
-        return b"".join(
-            self._stored._slice(p, min(p + BLOCK_SIZE, size)).data  # noqa: SLF001
-            for p in range(start, size, BLOCK_SIZE)
-        )
+        return self._ahead.read(start, size)
+
+    def close(self) -> None:
+        self._ahead.close()
+        super().close()
 
     def _check_open(self) -> None:
         if self.closed:
