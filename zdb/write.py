@@ -156,7 +156,7 @@ def _write_folder(
         if claim.previous is not None:
             raise KeyExistsError(f"{path}: exists; delete it before a folder is put there")
         engine.check_vacant(path)
-        engine.make_room(path)
+        engine.make_room(claim)
         try:
             for relative, file in files:
                 if file.is_dir():

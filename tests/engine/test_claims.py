@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from zdb.errors import (
     KeyClaimedError,
     KeyConflictError,
     KeyNotFoundError,
+    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -328,6 +330,69 @@ def test_of_two_that_delete_one_key_one_finds_it(place: Place) -> None:
         thread.join()
     assert sorted(found) == [False, True]
     assert "k" not in db
+
+
+@pytest.mark.parametrize("change", ["rename", "folder"])
+def test_what_a_writer_that_was_given_up_may_yet_commit_stays(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """It stands still just before its commit, and another process has taken over its claim, and has given it back."""
+    db, other = place.open(), place.open()
+    db["old"] = np.arange(4)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"x")
+    replace = db._engine.nodes.replace
+    changes: dict[str, Any] = {
+        "rename": lambda: other.rename("old", "new"),
+        "folder": lambda: other.set("new", tmp_path / "folder"),
+    }
+
+    def late(path: str, data: bytes, tag: Any, **options: Any) -> Any:
+        if path == "new/zarr.json":
+            monkeypatch.undo()
+            record = other._engine.claims.state("new")
+            assert record is not None
+            other._engine.nodes.set(claim_path("new"), dataclasses.replace(record, state="free", token="").dump())
+            with pytest.raises(KeyClaimedError, match=r"new: .* may yet finish what it wrote"):
+                changes[change]()
+        return replace(path, data, tag, **options)
+
+    monkeypatch.setattr(db._engine.nodes, "replace", late)
+    db["new"] = np.arange(9)
+    np.testing.assert_array_equal(other["new"], np.arange(9))
+    np.testing.assert_array_equal(other["old"], np.arange(4))
+    assert other.verify().ok
+    del other["new"]
+    other.rename("old", "new")  # it has committed, so nothing is in the way
+    np.testing.assert_array_equal(other["new"], np.arange(4))
+
+
+@pytest.mark.parametrize("store", ["memory", pytest.param("s3", marks=pytest.mark.s3)])
+def test_a_rename_that_failed_can_be_tried_again(
+    store: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from places import new_place
+
+    db = new_place(store, tmp_path, request).open()
+    db.set("s/old", np.arange(4), chunks=(2,))
+    nodes: Any = db._engine.nodes
+    copy = nodes._copy
+
+    async def fail_at_the_node(source: str, target: str) -> None:
+        if source.endswith("data/zarr.json"):
+            raise OSError("no connection")
+        await copy(source, target)
+
+    for old, new in (("s/old", "t/new"), ("s", "u")):
+        with monkeypatch.context() as patch:
+            patch.setattr(nodes, "_copy", fail_at_the_node)
+            with pytest.raises(StorageError, match="no connection"):
+                db.rename(old, new)
+        assert not nodes.list_objects(new)
+        db.rename(old, new)
+        db.rename(new, old)
+        np.testing.assert_array_equal(db["s/old"], np.arange(4))
+    assert db.verify().ok
 
 
 # Within one process

@@ -28,7 +28,7 @@ from zdb.engine.node import Node, node_path
 from zdb.engine.nodes import Tagged
 from zdb.engine.plain import PlainEngine
 from zdb.engine.writer import LayoutOptions
-from zdb.errors import ClaimLostError, KeyExistsError, KeyNotFoundError, StorageError
+from zdb.errors import ClaimLostError, KeyClaimedError, KeyExistsError, KeyNotFoundError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -207,7 +207,7 @@ class ClaimMachine(RuleBasedStateMachine):
     # What has to be true
 
     def check_ended(self, one: Actor) -> None:
-        expected = (ClaimLostError, StorageError, KeyExistsError, KeyNotFoundError)
+        expected = (ClaimLostError, StorageError, KeyClaimedError, KeyExistsError, KeyNotFoundError)
         if one.error is not None and not isinstance(one.error, expected):
             raise one.error
 

@@ -12,7 +12,7 @@ import numpy as np
 from faults.linearizability import Operation
 
 import zdb
-from zdb.errors import ClaimLostError, KeyExistsError, KeyNotFoundError
+from zdb.errors import ClaimLostError, KeyClaimedError, KeyExistsError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def apply(db: zdb.Database, what: str, key: str, argument: Any) -> Any:
         return "missing"
     except KeyExistsError:
         return "exists"
-    except ClaimLostError:
+    except (ClaimLostError, KeyClaimedError):
         return "lost"
     return "done"
 

@@ -39,7 +39,7 @@ class Operation:
         The value that is set, or computed where there is none; or the new key.
     outcome : optional
         The value that a get or compute returned, None if there was none; "done", "missing" or "exists" of the others;
-        "lost" if it ended with ClaimLostError and so had no effect;
+        "lost" if it ended with ClaimLostError or KeyClaimedError and so had no effect;
         "killed" if that is not known and the operation may have had no effect.
     begun, ended : float
     process : int

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zdb.engine.lookup import Lookup
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, group_document, node_path
 from zdb.errors import (
+    KeyClaimedError,
     KeyConflictError,
     KeyExistsError,
     KeyNotFoundError,
@@ -250,6 +251,8 @@ class PlainEngine(Lookup):
         ------
         KeyNotFoundError, KeyExistsError, KeyConflictError
             Another process was faster.
+        KeyClaimedError
+            See :meth:`make_room`.
         """
         first, second = sorted((old, new))  # all take them in the same order, so that nobody waits for each other
         with self.claim(first, hand_out=False) as one, self.claim(second, hand_out=False) as other:
@@ -264,7 +267,7 @@ class PlainEngine(Lookup):
                 is_database = self.is_database(source.previous)
                 if is_database:
                     self.claims.wait_below(old, source.check)
-                self.make_room(new)
+                self.make_room(target)
                 if source.move(target):
                     break
                 source.look_again()
@@ -274,17 +277,27 @@ class PlainEngine(Lookup):
         if is_database and any(left.endswith("/zarr.json") for left in self.nodes.list_objects(old)):
             self.create_databases(old)  # small values that were written there meanwhile
 
-    def make_room(self, path: str) -> None:
-        """Remove what was left at a path without a node.
+    def make_room(self, claim: Claim) -> None:
+        """Remove what was left at the path of a claim, without a node.
 
         Raises
         ------
         KeyConflictError
             It is more than that: databases or values, or others write there.
+        KeyClaimedError
+            Who wrote it was given up, and may yet commit it.
         """
-        if self._left_at(path):
-            self.require_nothing_below(path)
-            self.clear(path)
+        path = claim.path
+        if not self._left_at(path):
+            return
+        self.require_nothing_below(path)
+        if not claim.is_clean:
+            raise KeyClaimedError(
+                f"{path}: a process that gave no sign of life, or whose store failed, may yet finish what it wrote "
+                "there; use another key, write a value there and delete it, or let gc remove what was left"
+            )
+        claim.check()
+        self.clear(path)
 
     def clear(self, path: str) -> None:
         """Remove all that lies at a path but its node."""

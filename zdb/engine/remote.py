@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zdb import config
 from zdb.engine.node import VALUE, Node, node_path
 from zdb.engine.nodes import NodeStore, ObjectStatus, translated
-from zdb.errors import ClaimsUnsupportedError
+from zdb.errors import ClaimsUnsupportedError, ZdbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -170,17 +171,24 @@ class ZarrNodes(NodeStore):
         # The nodes follow when all chunks are there, the top one last: it makes the new name visible.
         nodes = sorted((p for p in objects if p.endswith("/zarr.json")), key=lambda p: -p.count("/"))
         chunks = sorted(set(objects).difference(nodes))
-        for start in range(0, len(chunks), CONCURRENT_REQUESTS):
-            check()
-            some = chunks[start : start + CONCURRENT_REQUESTS]
-            self._run(new, bounded(lambda path: self._copy(path, new + path[len(old) :]), some), "write")
-        for node in nodes:
-            check()
-            self._run(new, self._copy(node, new + node[len(old) :]), "write")
-        found = self.read_tagged(own)
+        copies = [new + path[len(old) :] for path in objects]
+        try:
+            for start in range(0, len(chunks), CONCURRENT_REQUESTS):
+                check()
+                some = chunks[start : start + CONCURRENT_REQUESTS]
+                self._run(new, bounded(lambda path: self._copy(path, new + path[len(old) :]), some), "write")
+            for node in nodes:
+                check()
+                self._run(new, self._copy(node, new + node[len(old) :]), "write")
+            found = self.read_tagged(own)
+        except BaseException:
+            with contextlib.suppress(ZdbError):  # what stays is in the way of the next attempt
+                check()
+                self._delete_all(copies)
+            raise
         if found is None or found.tag != tag or not self.replace(node_path(new), found.data, None):
             check()
-            self._delete_all(new + path[len(old) :] for path in objects)
+            self._delete_all(copies)
             return False
         self.remove(own, tag)  # what another has put there meanwhile stays
         self._delete_all({*objects, *listed})
