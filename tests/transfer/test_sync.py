@@ -388,6 +388,50 @@ def test_a_copy_waits_for_a_writer(shared_place: Place, tmp_path: Path) -> None:
     assert_same(db, copy)
 
 
+@pytest.mark.parametrize("command", ["copy", "sync"])
+def test_keys_that_jobs_fill_in_the_target_are_skipped(place: Place, tmp_path: Path, command: str) -> None:
+    db, copy = zdb.open(tmp_path / "source.zdb"), place.open()
+    for key in ("a", "filled", "small", "s/k", "z"):
+        db[key] = 1 if key == "small" else np.arange(3)
+    copy["old"] = 1
+    for key in ("filled", "small", "s"):
+        copy.create(key, np.empty((4, 2)), chunks=(2, 2))
+
+    def transfer() -> Any:
+        return db.copy_to(copy) if command == "copy" else db.sync_to(copy, delete=True)
+
+    report = transfer()
+    assert sorted(report.copied) == ["a", "z"]
+    assert sorted(report.skipped) == ["filled", "s", "s/k", "small"]
+    assert "filled: is being filled since" in report.skipped["filled"]
+    assert not report.ok
+    assert report.deleted == []
+    assert report.to_dict()["skipped"] == report.skipped
+    assert "0 failed, 4 skipped" in str(report)
+    for key in ("filled", "small", "s"):
+        copy.discard(key)
+    report = transfer()
+    assert sorted(report.copied) == ["filled", "s/k", "small"]
+    assert report.ok
+    if command == "sync":
+        assert_same(db, copy)
+
+
+def test_what_jobs_fill_is_not_deleted_from_the_target(db: Database, tmp_path: Path) -> None:
+    db["a"] = 1
+    copy = zdb.open(tmp_path / "copy.zdb")
+    copy["filled"] = 2
+    copy["old"] = 1
+    copy.create("filled", np.empty((4, 2)), chunks=(2, 2), overwrite=True)
+    assert main(["sync", db.url, copy.url, "--delete"]) == 6
+    assert sorted(copy) == ["a", "filled"]
+    report = db.sync_to(copy, delete=True)
+    assert list(report.skipped) == ["filled"]
+    copy.discard("filled")
+    assert main(["sync", db.url, copy.url, "--delete"]) == 0
+    assert sorted(copy) == ["a"]
+
+
 def test_two_copies_at_once_make_one(db: Database, tmp_path: Path) -> None:
     for number in range(6):
         db.set(f"k{number}", np.full((40, 10), number), chunks=(1, 10))

@@ -31,8 +31,9 @@ class Transfer(Handle):
         Objects are copied as they are, many at a time; nothing is decoded. Readers of the target see the whole value or
         what was there before. Each value keeps its provenance, and the records that this needs are copied too. A copy
         that was interrupted is taken up where it ended when it is called again. Values that are replaced meanwhile are
-        copied again; a value that another process writes in the target is waited for. After copying, and before it
-        becomes visible, the sizes of all objects of a value are compared.
+        copied again; a value that another process writes in the target is waited for. One that jobs fill there is left,
+        and so is what is damaged here; the report says so. After copying, and before it becomes visible, the sizes of
+        all objects of a value are compared.
 
         Parameters
         ----------
@@ -59,8 +60,6 @@ class Transfer(Handle):
             A value is in the target already, is not the same, and `overwrite` is false.
         KeyConflictError
             A value would take the place of a sub-database, or the other way round; or source and target overlap.
-        KeyClaimedError
-            A value is being filled in the target.
         ReadOnlyError, StorageError
             A store failed; what was copied before is whole.
         """

@@ -28,6 +28,8 @@ class TransferReport:
         Keys that were deleted in the target.
     failed : dict of str to str
         Keys that are damaged in the source and were not copied, and why.
+    skipped : dict of str to str
+        Keys that jobs fill in the target, or that this thread itself writes there, which were left, and who does.
     unchanged : int
         How many values were the same already.
     objects, nbytes : int
@@ -40,14 +42,15 @@ class TransferReport:
     copied: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     unchanged: int = 0
     objects: int = 0
     nbytes: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
-        return not self.failed
+        """Whether nothing failed or was skipped."""
+        return not self.failed and not self.skipped
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that ``json.dumps`` takes."""
@@ -57,10 +60,12 @@ class TransferReport:
         would = "would be " if self.dry_run else ""
         counts = f"{len(self.copied)} {would}copied, {self.unchanged} unchanged, {len(self.deleted)} {would}deleted"
         written = f"{self.objects} objects, {format_size(self.nbytes)}"
-        lines = [f"{self.source} → {self.target}", f"{counts}, {len(self.failed)} failed; {written}"]
+        skipped = f", {len(self.skipped)} skipped" * bool(self.skipped)
+        lines = [f"{self.source} → {self.target}", f"{counts}, {len(self.failed)} failed{skipped}; {written}"]
         lines += [f"  copy {key}" for key in self.copied[: SHOWN * self.dry_run]]
         lines += [f"  delete {key}" for key in self.deleted[:SHOWN]]
         lines += [f"  failed {key}: {why}" for key, why in list(self.failed.items())[:SHOWN]]
+        lines += [f"  skipped {key}: {why}" for key, why in list(self.skipped.items())[:SHOWN]]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

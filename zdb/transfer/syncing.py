@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, FOREIGN, VALUE, Node, dump, node_path
-from zdb.errors import CorruptChunkError, KeyConflictError, KeyExistsError, MissingChunkError, StaleValueError
+from zdb.errors import (
+    CorruptChunkError,
+    KeyClaimedError,
+    KeyConflictError,
+    KeyExistsError,
+    MissingChunkError,
+    StaleValueError,
+    ZdbError,
+)
 from zdb.keys import join
 from zdb.maintenance.walking import BATCH, Found, walk
 from zdb.transfer.copying import Copied, Copier, CopyJob, is_copy
@@ -110,7 +118,12 @@ class _Transfer:
             for node, path, data in zip(nodes, paths, there, strict=True):
                 existing = _parsed(path, data)
                 damaged = data is not None and existing is None
-                yield from self._job(node, path, existing, damaged=damaged)
+                try:
+                    jobs = self._job(node, path, existing, damaged=damaged)
+                except KeyClaimedError as error:  # what is below is skipped one by one
+                    self.report.skipped[node.path] = str(error)
+                else:
+                    yield from jobs
 
     def _target_path(self, path: str) -> str:
         below = path[len(self.source.path) :].strip("/")
@@ -159,13 +172,13 @@ class _Transfer:
             for path, one in ours.items()
         )
 
-    def _copy(self, copier: Copier, job: CopyJob) -> Copied | str | None:
-        """Copy, and return what was written, or why it cannot be read, or None if it is not there any more."""
+    def _copy(self, copier: Copier, job: CopyJob) -> Copied | ZdbError | None:
+        """Copy, and return what was written, or why it was not, or None if it is not there any more."""
         for attempt in range(ATTEMPTS):
             try:
                 return copier.copy(job)
-            except (MissingChunkError, CorruptChunkError) as error:
-                return str(error)
+            except (MissingChunkError, CorruptChunkError, KeyClaimedError) as error:
+                return error
             except StaleValueError:
                 now = self.source.engine.node(job.node.path)
                 if now is None or now.kind != job.node.kind:
@@ -175,9 +188,11 @@ class _Transfer:
                 job = job._replace(node=now)
         return None
 
-    def _note(self, job: CopyJob, copied: Copied | str | None) -> None:
-        if isinstance(copied, str):
-            self.report.failed[job.node.path] = copied
+    def _note(self, job: CopyJob, copied: Copied | ZdbError | None) -> None:
+        if isinstance(copied, KeyClaimedError):
+            self.report.skipped[job.node.path] = str(copied)
+        elif isinstance(copied, ZdbError):
+            self.report.failed[job.node.path] = str(copied)
         elif copied is not None:
             self.report.copied.append(job.node.path)
             self.report.objects += copied.objects
@@ -191,9 +206,12 @@ class _Transfer:
             if node is not None and path not in self._known and not inside:
                 gone.append(path)
         for path in gone:
-            if not self.rules.dry_run:
-                self.target.engine.delete(path)
-            self.report.deleted.append(path)
+            try:
+                if not self.rules.dry_run:
+                    self.target.engine.delete(path)
+                self.report.deleted.append(path)
+            except KeyClaimedError as error:
+                self.report.skipped[path] = str(error)
 
 
 def _parsed(path: str, data: bytes | None) -> Node | None:
