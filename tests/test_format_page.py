@@ -164,7 +164,7 @@ def of_neurons() -> list[Any]:
         sources=("a",),
     )
     files = pd.DataFrame([("a.csv", 1, "00")], columns=list(FILE_COLUMNS))
-    trials = pd.DataFrame([("0", 0, 0)], columns=list(TRIAL_COLUMNS))
+    trials = pd.DataFrame([("0", 0, 0, 1)], columns=list(TRIAL_COLUMNS))
     return [cell, model, SimrunLink("voltage", "/results", files, trials, np.zeros(2), {})]
 
 

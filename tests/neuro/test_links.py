@@ -13,7 +13,7 @@ import xarray as xr
 
 import zdb
 from tests.neuro.test_importer import assert_same, snapshot
-from zdb.neuro import SimulationFileError, import_simrun
+from zdb.neuro import SimulationFileError, activations, bin_activations, import_simrun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,38 @@ def test_parts_of_links(copied: zdb.Database, linked: zdb.Database) -> None:
         linked.get("voltage_traces", sel={"trial": trial}, isel={"time": slice(5)}).load(),
         copied["voltage_traces"].sel(trial=trial).isel(time=slice(5)).load(),
     )
+
+
+@pytest.mark.parametrize("rows", [slice(3, 9), slice(None, None, -7), slice(0, 0), [-1, 0, 5, 5], []])
+def test_rows_are_those_of_a_copy(copied: zdb.Database, linked: zdb.Database, rows: slice | list[int]) -> None:
+    for key in ("synapse_activation", "cell_activation"):
+        assert linked.info(key).shape == copied.info(key).shape
+        assert linked.get(key, rows=rows) == copied.get(key, rows=rows)
+
+
+def test_rows_and_columns_that_are_not_there(linked: zdb.Database) -> None:
+    [total] = linked.info("synapse_activation").shape or ()
+    with pytest.raises(zdb.errors.SelectionError, match=f"beyond the {total} rows"):
+        linked.get("synapse_activation", rows=[total])
+    with pytest.raises(zdb.errors.SelectionError, match="'colour'"):
+        linked.get("synapse_activation", columns=["colour"])
+
+
+def test_rows_read_no_files_of_other_trials(made: GeneratedSimrun, linked: zdb.Database) -> None:
+    expected = linked.get("synapse_activation", rows=slice(3, 9))
+    (made.folder / "20150815-1530_20241" / "simulation_run0001_synapses.csv").unlink()
+    assert linked.get("synapse_activation", rows=slice(3, 9)) == expected
+    with pytest.raises(SimulationFileError, match="is gone"):
+        linked.get("synapse_activation", rows=[-1])
+
+
+def test_all_rows_are_binned(copied: zdb.Database, linked: zdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    [rows] = copied.info("synapse_activation").shape or ()
+    monkeypatch.setattr(activations, "ROWS_AT_ONCE", rows // 3)
+    monkeypatch.setattr(activations, "BLOCK_ROWS", rows // 3)
+    found, expected = (bin_activations(db, "celltype", max_time=105) for db in (linked, copied))
+    assert (expected["activations"].sum(("group", "time")) > 0).sum() == 3
+    xr.testing.assert_equal(found.load(), expected.load())
 
 
 def test_new_runs_are_linked_too(made: GeneratedSimrun, copied: zdb.Database, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import zdb
 from zdb.neuro.links import FILE_COLUMNS, TRIAL_COLUMNS, SimrunLink
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from zdb import Selection
 
 __all__ = ["LinkFormat", "read_link"]
@@ -36,11 +38,12 @@ class LinkFormat(zdb.Format):
                     stored.astype(np.dtypes.StringDType()) if stored.dtype == object else stored,
                 )
         variables["time"] = ("time", value.time, {"units": "ms"})
+        shape = [int(value.trials["rows"].sum()), *([len(value.time)] if value.holds_traces else [])]
         recipe = {"kind": value.kind, "root": value.root, "labels": value.labels}
         attrs = {
             "zdb_type": "zdb.SimrunLink",
             "zdb_dtype": "float64",
-            "zdb_shape": json.dumps([len(value.trials), *([len(value.time)] if value.holds_traces else [])]),
+            "zdb_shape": json.dumps(shape),
             "zdb_recipe": json.dumps(recipe),
         }
         return xr.Dataset({name: xr.Variable(*parts) for name, parts in variables.items()}, attrs=attrs)
@@ -51,13 +54,14 @@ class LinkFormat(zdb.Format):
 
     def select(self, node: xr.Dataset | xr.DataTree, selection: Selection) -> Any:
         """Read a part: rows and columns of activity, ``isel`` and ``sel`` of traces."""
-        value = self.decode(node)
-        if isinstance(value, zdb.Ragged):
+        link = _link(node)
+        if not link.holds_traces:
             selection.require(self.name, "rows", "columns")
-            part = value if selection.rows is None else value[selection.rows]
-            columns = part.columns if selection.columns is None else part.columns[list(selection.columns)]
-            return zdb.Ragged(part.values, part.row_size, columns)
+            rows = link.value() if selection.rows is None else link.rows(selection.rows)
+            columns = rows.columns if selection.columns is None else _chosen(rows.columns, selection.columns)
+            return zdb.Ragged(rows.values, rows.row_size, columns)
         selection.require(self.name, "isel", "sel", "columns")
+        value = link.value()
         part = value if selection.columns is None else value[list(selection.columns)]
         return part.isel(selection.isel or {}).sel(selection.sel or {})
 
@@ -74,6 +78,14 @@ def _link(node: xr.Dataset | xr.DataTree) -> SimrunLink:
         for dim, columns in (("file", FILE_COLUMNS), ("trial", TRIAL_COLUMNS))
     )
     return SimrunLink(recipe["kind"], recipe["root"], files, trials, node["time"].to_numpy(), recipe["labels"])
+
+
+def _chosen(columns: pd.DataFrame, names: Sequence[Hashable]) -> pd.DataFrame:
+    missing = [name for name in names if name not in columns]
+    if missing:
+        known = ", ".join(map(str, columns.columns))
+        raise zdb.errors.SelectionError(f"there is no column {missing[0]!r}; there are {known}")
+    return columns[list(names)]
 
 
 def _plain(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -29,8 +29,8 @@ __all__ = ["FILE_COLUMNS", "TRIAL_COLUMNS", "SimrunLink", "join_links", "link_to
 
 # Size in bytes and SHA-256 of each file.
 FILE_COLUMNS = ("path", "size", "sha256")
-# For each trial: its file (-1 for none), and which of the traces in it.
-TRIAL_COLUMNS = ("trial", "file", "trace")
+# For each trial: its file (-1 for none), which of the traces in it, and how many rows of the value are of it.
+TRIAL_COLUMNS = ("trial", "file", "trace", "rows")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,28 @@ class SimrunLink:
         SimulationFileError
             A file is gone, or is not the one that was linked: now, or when the Dataset is computed.
         """
-        return self._traces() if self.holds_traces else self._activity()
+        return self._traces() if self.holds_traces else self._activity(np.arange(len(self.trials)))
+
+    def rows(self, rows: slice | Sequence[int]) -> zdb.Ragged:
+        """Some rows of activity, read now from no other files than those of their trials.
+
+        Raises
+        ------
+        zdb.errors.SelectionError
+            `rows` is out of bounds.
+        SimulationFileError
+            As in :meth:`value`.
+        """
+        ends = np.cumsum(self.trials["rows"].to_numpy())
+        index = _chosen(rows, int(ends[-1]))
+        positions = index.to_numpy()
+        trial = np.searchsorted(ends, positions, side="right")
+        read = np.unique(trial) if trial.size else np.flatnonzero(self.trials["file"] >= 0)[:1]
+        sizes = self.trials["rows"].to_numpy()
+        before = np.zeros(len(sizes), np.int64)  # how many rows of trials that are not read precede each trial
+        before[read] = ends[read] - np.cumsum(sizes[read])
+        part: zdb.Ragged = self._activity(read)[positions - before[trial]]
+        return zdb.Ragged(part.values, part.row_size, part.columns.set_axis(index))
 
     def _traces(self) -> xr.Dataset:
         read = delayed(_read_linked_traces, traverse=False, pure=False)
@@ -86,9 +107,10 @@ class SimrunLink:
         changes = np.flatnonzero(np.diff(self.trials["file"], prepend=-1))
         return [self.trials.iloc[rows] for rows in np.split(np.arange(len(self.trials)), changes[1:])]
 
-    def _activity(self) -> zdb.Ragged:
+    def _activity(self, trials: NDArray[np.int64]) -> zdb.Ragged:
+        """Activity of some trials by number."""
         read = delayed(_read_linked_table, traverse=False, pure=False)
-        numbers = np.flatnonzero(self.trials["file"] >= 0).tolist()
+        numbers = [number for number in trials.tolist() if self.trials["file"].iloc[number] >= 0]
         tasks = [read(self._source(self.trials["file"].iloc[number]), self.kind) for number in numbers]
         tables = compute(*tasks)  # type: ignore[no-untyped-call]
         made = activity(list(zip(numbers, tables, strict=True)), self.trials["trial"].tolist())
@@ -113,13 +135,18 @@ def link_to(root: Path, runs: Sequence[Run], key: str, value: Any) -> SimrunLink
             if isinstance(column.dtype, pd.CategoricalDtype) and name != "sim_trial_index"
         }
         time = np.empty(0)
+        rows = np.bincount(value.columns["sim_trial_index"].cat.codes, minlength=len(kept))
     else:
         kind = "voltage" if key == "voltage_traces" else "dendrite"
         kept, labels, time = value["trial"].to_numpy(), {}, value["time"].to_numpy()
+        rows = np.ones(len(kept), np.int64)
     sources = {label: source for run in runs for label, source in _sources(run, kind, key).items()}
     paths = list(dict.fromkeys(path for label in kept if (path := sources[label][0])))
     positions = {path: number for number, path in enumerate(paths)}
-    trials = [(str(label), positions.get(sources[label][0], -1), sources[label][1]) for label in kept]
+    trials = [
+        (str(label), positions.get(sources[label][0], -1), sources[label][1], number)
+        for label, number in zip(kept, rows.tolist(), strict=True)
+    ]
     files = [(path, (root / path).stat().st_size, _sha256(root / path)) for path in paths]
     return SimrunLink(
         kind,
@@ -155,14 +182,14 @@ def join_links(parts: Sequence[tuple[SimrunLink, slice]], trials: Sequence[str])
     for link, rows in parts:
         table = link.trials.iloc[rows]
         names = [link.files["path"].iloc[file] if file >= 0 else "" for file in table["file"]]
-        chosen += list(zip(table["trial"], names, table["trace"], strict=True))
+        chosen += list(zip(table["trial"], names, table["trace"], table["rows"], strict=True))
         of_link = {path: (int(size), str(digest)) for path, size, digest in link.files.itertuples(index=False)}
         files |= {name: of_link[name] for name in names if name}
     positions = {name: number for number, name in enumerate(files)}
     if not first.holds_traces:
-        by_trial = {trial: (trial, name, trace) for trial, name, trace in chosen}
-        chosen = [by_trial.get(trial, (trial, "", 0)) for trial in trials]
-    rows_of = [(trial, positions.get(name, -1), trace) for trial, name, trace in chosen]
+        by_trial = {one[0]: one for one in chosen}
+        chosen = [by_trial.get(trial, (trial, "", 0, 0)) for trial in trials]
+    rows_of = [(trial, positions.get(name, -1), trace, number) for trial, name, trace, number in chosen]
     names_of_labels = dict.fromkeys(name for link, _ in parts for name in link.labels)
     labels = {
         name: sorted({label for link, _ in parts for label in link.labels.get(name, [])}) for name in names_of_labels
@@ -175,6 +202,17 @@ def join_links(parts: Sequence[tuple[SimrunLink, slice]], trials: Sequence[str])
         first.time,
         labels,
     )
+
+
+def _chosen(rows: slice | Sequence[int], total: int) -> pd.Index[int]:
+    """Positions of rows, which are the index of their columns too, as in a value that is stored."""
+    every = pd.RangeIndex(total)
+    if isinstance(rows, slice):
+        return every[rows]
+    try:
+        return every[np.asarray(rows, dtype=np.int64)]
+    except IndexError as error:
+        raise zdb.errors.SelectionError(f"rows= goes beyond the {total} rows") from error
 
 
 def _checked(source: tuple[str, int, str]) -> str:
