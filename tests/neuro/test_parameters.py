@@ -201,6 +201,45 @@ def test_two_morphologies_of_one_name(db: zdb.Database, made: GeneratedSimrun, a
     assert len(db.database("morphology")) == 2
 
 
+def loaded_morphologies(db: zdb.Database, trials: list[str]) -> list[str]:
+    return [Path(load_parameters(db, trial).neuron["neuron"]["filename"]).read_text() for trial in trials]
+
+
+@pytest.mark.parametrize("same_text", [True, False])
+def test_a_new_run_leaves_the_files_of_earlier_runs(
+    db: zdb.Database, made: GeneratedSimrun, anatomy: Path, tmp_path: Path, same_text: bool
+) -> None:
+    """Its morphology has the name of an earlier one, and other content: also at the same path."""
+    later = made.folder / "20150815-1530_20241"
+    if not same_text:
+        (later / "20241_neuron_model.param").write_text(NEURON.replace("/cells/", "/more/") % {"old": OLD})
+    later.rename(tmp_path / later.name)
+    import_simrun(db, made.folder, relocate={OLD: anatomy})
+    (tmp_path / later.name).rename(later)
+    (anatomy / "deep" / "86_C2.hoc").write_text("another\n")
+    import_simrun(db, made.folder, relocate={OLD: anatomy})
+    first, *_, last = made.trial_index
+    assert loaded_morphologies(db, [first, last]) == [HOC, "another\n"]
+    for trial, morphology in ((first, HOC), (last, "another\n")):
+        synapses = load_parameters(db, trial).network["network"]["VPM_C2"]["synapses"]
+        lines = Path(synapses["distributionFile"]).read_text().splitlines()
+        assert Path(lines[1].partition("cell: ")[2]).read_text() == morphology
+    assert import_simrun(db, made.folder, relocate={OLD: anatomy}).new_runs == ()
+    assert loaded_morphologies(db, [first, last]) == [HOC, "another\n"]
+    assert len(db.database("morphology")) == 2
+
+
+def test_relative_paths_of_the_same_text(db: zdb.Database, small: GeneratedSimrun) -> None:
+    """The same parameters in two folders refer to the file that lies beside them."""
+    for run in small.folder.iterdir():
+        pid = run.name.rpartition("_")[2]
+        (run / f"{pid}_neuron_model.param").write_text('{"neuron": {"filename": "cell.hoc"}}')
+        (run / "cell.hoc").write_text(run.name)
+    import_simrun(db, small.folder)
+    trials = small.trial_index
+    assert loaded_morphologies(db, trials) == [trial.partition("/")[0] for trial in trials]
+
+
 def test_new_runs_bring_their_parameters(
     db: zdb.Database, made: GeneratedSimrun, anatomy: Path, tmp_path: Path
 ) -> None:

@@ -156,7 +156,8 @@ def import_simrun(
         The parameter files, each distinct one once; paths in them are ``reldb://<folder>/<name>``,
         relative to this database. :func:`load_parameters` resolves them.
     ``morphology/<name>``, ``recsites_folder/<name>``, ``syn_folder/<MD5>``, ``con_folder/<MD5>``
-        The files that they refer to.
+        The files that they refer to. A file that would be stored by the name of another, with other
+        content or other references, gets eight more digits: ``<name>-<digits>``.
     ``imported_runs``
         Table of the runs: path, number of trials, and a fingerprint by which a change is found.
     """

@@ -34,7 +34,7 @@ __all__ = ["PARAMETER_FOLDERS", "TABLE", "MissingFilesError", "ParameterFiles"]
 
 TABLE = "parameterfiles"
 PARAMETER_FOLDERS = {"neuron": "parameterfiles_cell_folder", "network": "parameterfiles_network_folder"}
-# Files in these folders keep their names; those in all others are named by the MD5 of their content.
+# Files in these folders keep their names; those in all others are named by the MD5 of what was read.
 NAMED = (MORPHOLOGY, RECORDING_SITES)
 COLUMNS = ["path_neuron", "path_network", "hash_neuron", "hash_network"]
 _ILLEGAL = re.compile(r"[^A-Za-z0-9._-]")
@@ -60,10 +60,9 @@ class MissingFilesError(ZdbError, FileNotFoundError):
 
 @dataclass
 class _Found:
-    """A file for the database: where it is, under which name it is kept, its content with the new references."""
+    """A file for the database: where it is, and its content with the new references."""
 
     path: Path
-    name: str
     content: bytes
 
 
@@ -76,11 +75,13 @@ class ParameterFiles:
     root : Path
         Of the results.
     locator : Locator
+    kept : zdb.Database, optional
+        With files of other runs, which stay as they are.
 
     Attributes
     ----------
     rows : dict of str to dict
-        By folder of a run: paths and hashes of its parameter files.
+        By folder of a run: paths of its parameter files, and the names by which they are kept.
     added : bool
         Whether any were read.
     missing : list of MissingFile
@@ -90,6 +91,7 @@ class ParameterFiles:
 
     root: Path
     locator: Locator
+    kept: zdb.Database | None = None
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     added: bool = False
     notes: list[str] = field(default_factory=list)
@@ -106,7 +108,10 @@ class ParameterFiles:
         SimulationFileError
             A file is not a Python literal.
         """
-        texts: dict[tuple[str, str], ParameterText] = {}
+        parsed: dict[tuple[str, str], ParameterText] = {}
+        # relative paths in the same text mean other files in another folder
+        texts: dict[tuple[str, str, Path | None], ParameterText] = {}
+        users: dict[tuple[str, str, Path | None], list[dict[str, str]]] = {}
         for run in runs:
             self.added = True
             row = self.rows[run.path] = {}
@@ -114,9 +119,14 @@ class ParameterFiles:
                 path = self.root / run.relative(name)
                 content = path.read_bytes()
                 digest = _md5(content)
-                row |= {f"path_{kind}": str(path), f"hash_{kind}": digest}
-                if (kind, digest) not in texts:
-                    texts[kind, digest] = ParameterText(str(path), content)
+                row[f"path_{kind}"] = str(path)
+                if (kind, digest) not in parsed:
+                    parsed[kind, digest] = ParameterText(str(path), content)
+                text = parsed[kind, digest]
+                key = kind, digest, path.parent if text.has_relative_paths else None
+                if key not in texts:
+                    texts[key] = text if text.name == str(path) else ParameterText(str(path), content)
+                users.setdefault(key, []).append(row)
         for text in texts.values():
             for connections, synapses in text.pairs():
                 found = [self.locator.find(path, Path(text.name).parent) for path in (connections, synapses)]
@@ -128,13 +138,16 @@ class ParameterFiles:
             for text, reference in references:
                 if reference.folder == folder:
                     self._resolve(folder, reference.path, text.name)
-        for (kind, digest), text in texts.items():
+        for key, text in texts.items():
+            kind, digest, _ = key
             new = {
                 (each.folder, each.path): uri
                 for each in text.references()
                 if (uri := self._resolve(each.folder, each.path, text.name))
             }
-            self._keep(PARAMETER_FOLDERS[kind], _Found(Path(text.name), digest, text.replaced(new)))
+            kept_as = self._keep(PARAMETER_FOLDERS[kind], digest, _Found(Path(text.name), text.replaced(new)))
+            for row in users[key]:
+                row[f"hash_{kind}"] = kept_as
 
     @property
     def missing(self) -> list[MissingFile]:
@@ -158,21 +171,13 @@ class ParameterFiles:
     def _take(self, folder: str, path: Path) -> str:
         """Read a file and what it refers to itself; its name in the folder."""
         content = path.read_bytes()
-        name = self._named(folder, path.name, content) if folder in NAMED else _md5(content)
+        name = _ILLEGAL.sub("_", path.name).lstrip(".")[-100:] if folder in NAMED else _md5(content)
         inner = second_line_reference(folder, content)
         if inner is not None:
             uri = self._synapses(inner, path) if folder == CONNECTIONS else self._morphology(inner, path)
             if uri is not None:
                 content = replace_second_line_reference(folder, content, uri)
-        self._keep(folder, _Found(path, name, content))
-        return name
-
-    def _named(self, folder: str, name: str, content: bytes) -> str:
-        legal = _ILLEGAL.sub("_", name).lstrip(".")[-100:]
-        same_name = self._files.get(folder, {}).get(legal)
-        if same_name is None or same_name.content == content:
-            return legal
-        return f"{Path(legal).stem}-{_md5(content)[:8]}{Path(legal).suffix}"
+        return self._keep(folder, name, _Found(path, content))
 
     def _synapses(self, reference: str, path: Path) -> str | None:
         """What a file of connections refers to; if it is gone, the file that the network parameters use with it."""
@@ -190,21 +195,32 @@ class ParameterFiles:
         """What a file of synapses refers to: the path of a morphology, or no more than the name of the cell."""
         if reference.endswith(".hoc"):
             return self._resolve(MORPHOLOGY, reference, str(path))
-        names = [file.name for file in self._files.get(MORPHOLOGY, {}).values() if file.path.stem == reference]
+        names = [name for name, file in self._files.get(MORPHOLOGY, {}).items() if file.path.stem == reference]
         return f"reldb://{MORPHOLOGY}/{names[0]}" if len(names) == 1 else None
 
-    def _keep(self, folder: str, file: _Found) -> None:
-        self._files.setdefault(folder, {})[file.name] = file
+    def _keep(self, folder: str, name: str, file: _Found) -> str:
+        """Take a file in, by a name that no other content has; the name."""
+        if not self._is_free(folder, name, file.content):
+            name = f"{Path(name).stem}-{_md5(file.content)[:8]}{Path(name).suffix}"
+        self._files.setdefault(folder, {})[name] = file
+        return name
+
+    def _is_free(self, folder: str, name: str, content: bytes) -> bool:
+        taken = self._files.get(folder, {}).get(name)
+        if taken is not None:
+            return taken.content == content
+        key = f"{folder}/{name}"
+        return self.kept is None or key not in self.kept or self.kept[key].sha256 == _sha256(content)
 
     def write(self, db: zdb.Database) -> None:
         """Write all files that are not there yet."""
         with tempfile.TemporaryDirectory() as place:
             for folder, files in self._files.items():
-                for file in files.values():
-                    self._write_file(db, f"{folder}/{file.name}", file, Path(place))
+                for name, file in files.items():
+                    self._write_file(db, f"{folder}/{name}", file, Path(place))
 
     def _write_file(self, db: zdb.Database, key: str, file: _Found, place: Path) -> None:
-        if key in db and db[key].sha256 == hashlib.sha256(file.content).hexdigest():
+        if key in db and db[key].sha256 == _sha256(file.content):
             return
         copy = place / file.path.name
         copy.write_bytes(file.content)
@@ -224,3 +240,7 @@ class ParameterFiles:
 
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

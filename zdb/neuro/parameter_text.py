@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,10 @@ class ParameterText:
 
         found = [reference(node, folder) for node, folder in self._path_nodes()]
         return sorted(found, key=lambda reference: reference.start)
+
+    @cached_property
+    def has_relative_paths(self) -> bool:
+        return any(not Path(reference.path).is_absolute() for reference in self.references())
 
     def _path_nodes(self) -> Iterator[tuple[ast.Constant, str]]:
         top = _items(self._tree.body)

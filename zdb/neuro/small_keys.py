@@ -90,7 +90,10 @@ def find_parameter_files(
             files.rows.setdefault(path, {str(name): text for name, text in row.items() if isinstance(text, str)})
     incomplete = bool(db.get(REPORT, {}).get("missing"))
     wanted = {run.path for run in new} | {path for path in kept.fingerprints if incomplete or not files.rows.get(path)}
-    files.add([run for run in found.runs if run.path in wanted and run.parameters])
+    runs = [run for run in found.runs if run.path in wanted and run.parameters]
+    if files.rows.keys() - {run.path for run in runs}:
+        files.kept = db
+    files.add(runs)
     return files
 
 
