@@ -159,6 +159,21 @@ def test_a_run_that_was_bad_while_an_import_died(tmp_path: Path) -> None:
     assert db["sim_trial_index"] == made.trial_index
 
 
+def test_an_overwrite_that_died_leaves_nothing_of_the_results_before(tmp_path: Path) -> None:
+    first = generate_simrun(tmp_path / "first", runs=2, trials=2, duration=5.0)
+    second = generate_simrun(tmp_path / "second", runs=2, trials=2, duration=5.0, seed=1)
+    for run in sorted(second.folder.iterdir()):
+        run.rename(second.folder / f"other_{run.name}")
+    db = zdb.open(str(tmp_path / "results.zdb"))
+    import_simrun(db, first.folder)
+    with mock.patch.object(writing, "_write", side_effect=Dies), pytest.raises(Dies):
+        import_simrun(db, second.folder, overwrite=True)
+    import_simrun(db, second.folder)
+    assert db["sim_trial_index"] == [f"other_{trial}" for trial in second.trial_index]
+    np.testing.assert_array_equal(db["voltage_traces"]["voltage"], second.voltage)
+    assert import_simrun(db, second.folder).trials == 4
+
+
 def test_imports(tmp_path: Path) -> None:
     Imports.made = generate_simrun(tmp_path / "made", runs=RUNS, trials=2, duration=5.0)
     with mock.patch.object(batches, "BATCH_BYTES", 1):

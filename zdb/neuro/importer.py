@@ -8,7 +8,7 @@ from dask.delayed import delayed
 
 import zdb
 from zdb.neuro.batches import ReadOptions, find_time, fingerprint, split_into_batches
-from zdb.neuro.imported import Imported
+from zdb.neuro.imported import RUNS, Imported
 from zdb.neuro.link_format import LinkFormat
 from zdb.neuro.parameter_files import MissingFilesError
 from zdb.neuro.readers import SimulationFileError
@@ -182,6 +182,8 @@ def import_simrun(
     if trials.empty:
         raise SimulationFileError(f"{found.root}: no trial can be read; {problems[0].message}")
 
+    if overwrite and RUNS in db:  # first, so that these runs are never taken for some of the new folder
+        del db[RUNS]
     db["simresult_path"] = str(found.root)
     if len(kept.fingerprints) < len(earlier.fingerprints):  # if this dies, the next import reads the others again
         write_runs(db, kept.metadata, kept.fingerprints, ())
