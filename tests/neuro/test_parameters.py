@@ -229,6 +229,34 @@ def test_a_new_run_leaves_the_files_of_earlier_runs(
     assert len(db.database("morphology")) == 2
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_loaded_files_are_those_of_the_database_now(
+    db: zdb.Database, made: GeneratedSimrun, anatomy: Path, tmp_path: Path, given: bool
+) -> None:
+    """Also of a file that is the same, but refers to one that is not; what was loaded before stays as it was."""
+    folder = tmp_path / "local" if given else None
+    trial = made.trial_index[0]
+
+    def local_files() -> tuple[Path, Path, Path]:
+        synapses = load_parameters(db, trial, folder).network["network"]["VPM_C2"]["synapses"]
+        connections = Path(synapses["connectionFile"])
+        morphology = Path(load_parameters(db, trial, folder).neuron["neuron"]["filename"])
+        return morphology, connections, Path(connections.read_text().splitlines()[1].removeprefix("# "))
+
+    import_simrun(db, made.folder, relocate={OLD: anatomy})
+    before = local_files()
+    texts = [path.read_text() for path in before]
+    (anatomy / "deep" / "86_C2.hoc").write_text("another\n")
+    import_simrun(db, made.folder, relocate={OLD: anatomy}, overwrite=True)
+    morphology, _, synapses = local_files()
+    assert morphology.read_text() == "another\n"
+    assert f"cell: {morphology}\n" in synapses.read_text()
+    assert [path.read_text() for path in before] == texts
+
+    morphology.write_text("changed by hand")
+    assert local_files()[0].read_text() == "another\n"
+
+
 def test_relative_paths_of_the_same_text(db: zdb.Database, small: GeneratedSimrun) -> None:
     """The same parameters in two folders refer to the file that lies beside them."""
     for run in small.folder.iterdir():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,8 @@ def load_parameters(db: zdb.Database, trial: str, folder: str | os.PathLike[str]
     trial : str
         Its ``sim_trial_index``.
     folder : path, optional
-        Gets the files; what is in it already is not written again. By default a temporary folder,
-        one for each database, removed when the process ends.
+        Gets the files, each in a folder named by its content: what was loaded before stays as it
+        is. By default a temporary folder, removed when the process ends.
 
     Raises
     ------
@@ -65,48 +66,60 @@ def load_parameters(db: zdb.Database, trial: str, folder: str | os.PathLike[str]
     table = db[TABLE]
     if trial not in table.index:
         raise KeyError(f"{trial!r} is not in {db.url}/{TABLE}; the trials are those of db['sim_trial_index']")
-    place = Path(folder) if folder is not None else _temporary_folder(db.url)
+    files = _LocalFiles(db, Path(folder) if folder is not None else _temporary_folder())
     loaded = {}
     for kind, of_kind in PARAMETER_FOLDERS.items():
         digest = table.loc[trial, f"hash_{kind}"]
-        loaded[kind] = _load(db, f"{of_kind}/{digest}", place) if isinstance(digest, str) else ({}, None)
+        loaded[kind] = files.load(f"{of_kind}/{digest}") if isinstance(digest, str) else ({}, None)
     return Parameters(loaded["neuron"][0], loaded["network"][0], loaded["neuron"][1], loaded["network"][1])
 
 
-def _load(db: zdb.Database, key: str, place: Path) -> tuple[dict[str, Any], Path]:
-    text = ParameterText(f"{db.url}/{key}", db[key].read())
-    new = {
-        (each.folder, each.path): str(_save(db, each.path, place))
-        for each in text.references()
-        if each.path.startswith(RELATIVE)
-    }
-    local = ParameterText(text.name, text.replaced(new))
-    return local.parameters, _write(place / key, local.content)
+@dataclass
+class _LocalFiles:
+    """Files of a database in a local folder, each of them read once."""
+
+    db: zdb.Database
+    place: Path
+    saved: dict[str, Path] = field(default_factory=dict)
+
+    def load(self, key: str) -> tuple[dict[str, Any], Path]:
+        """The parameters in a file, and the file with all that it refers to."""
+        text = ParameterText(f"{self.db.url}/{key}", self.db[key].read())
+        new = {
+            (each.folder, each.path): str(self.save(each.path))
+            for each in text.references()
+            if each.path.startswith(RELATIVE)
+        }
+        local = ParameterText(text.name, text.replaced(new))
+        return local.parameters, _write(self.place, key, local.content)
+
+    def save(self, uri: str) -> Path:
+        """Save a file and what it refers to; its path."""
+        if uri not in self.saved:
+            key = uri.removeprefix(RELATIVE)
+            content = self.db[key].read()
+            folder = key.partition("/")[0]
+            inner = second_line_reference(folder, content)
+            if inner is not None and inner.startswith(RELATIVE):
+                content = replace_second_line_reference(folder, content, str(self.save(inner)))
+            self.saved[uri] = _write(self.place, key, content)
+        return self.saved[uri]
 
 
-def _save(db: zdb.Database, uri: str, place: Path) -> Path:
-    """Save a file of the database and what it refers to; its path."""
-    key = uri.removeprefix(RELATIVE)
-    path = place / key
-    if not path.exists():
-        content = db[key].read()
-        folder = key.partition("/")[0]
-        inner = second_line_reference(folder, content)
-        if inner is not None and inner.startswith(RELATIVE):
-            content = replace_second_line_reference(folder, content, str(_save(db, inner, place)))
-        _write(path, content)
+def _write(place: Path, key: str, content: bytes) -> Path:
+    """Write a file where its content says, so that no file changes that was loaded before."""
+    folder, _, name = key.rpartition("/")
+    path = place / folder / hashlib.sha256(content).hexdigest()[:16] / name
+    if not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
     return path
 
 
-def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    return Path(file.name).replace(path)
-
-
 @functools.cache
-def _temporary_folder(url: str) -> Path:  # noqa: ARG001  (one for each)
+def _temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="zdb-parameters-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
