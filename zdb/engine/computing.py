@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from zdb.errors import UnsupportedValueError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -49,16 +51,19 @@ def compute(tasks: Sequence[Any]) -> list[Any]:
     return list(dask.base.compute(*tasks))  # type: ignore[no-untyped-call]
 
 
-def store(sources: list[Any], targets: list[Any]) -> None:
-    """Compute dask arrays chunk by chunk, into targets that are set by region."""
+def store(path: str, sources: list[Any], targets: list[Any]) -> None:
+    """Compute dask arrays of the value at a path chunk by chunk, into targets that are set by region."""
     import dask.array
 
     client = _client()
-    stored: Any = dask.array.store(sources, targets, lock=False, compute=client is None)
-    if client is not None:
-        from zdb.engine.cluster import persist_on
+    try:
+        stored: Any = dask.array.store(sources, targets, lock=False, compute=client is None)
+        if client is not None:
+            from zdb.engine.cluster import persist_on
 
-        persist_on(client, stored if isinstance(stored, tuple) else (stored,), _label.get())
+            persist_on(client, stored if isinstance(stored, tuple) else (stored,), _label.get())
+    except UnsupportedValueError as error:  # of a format, which does not know where its blocks go
+        raise UnsupportedValueError(f"{path}: {error}") from error
 
 
 def close_everywhere(gate: Gate) -> None:

@@ -90,7 +90,7 @@ def publish(
     gate = Gate(claim.fence)
     _clear_leftovers(nodes, claim, plan, check_below)
     try:
-        _write_chunks(nodes, plan.sources, gate)
+        _write_chunks(nodes, path, plan.sources, gate)
         claim.check()
         _write_metadata(nodes, plan, claim.previous)
         nodes.sync(path)
@@ -147,7 +147,7 @@ def begin_node(
 def write_arrays(nodes: NodeStore, claim: Claim, node: Node, encoded: xr.Dataset, names: Iterable[str]) -> None:
     """Write all chunks of some arrays of a planned node."""
     sources = [(node.arrays[name], encoded.variables[name]) for name in names]
-    _write_chunks(nodes, sources, Gate(claim.fence))
+    _write_chunks(nodes, claim.path, sources, Gate(claim.fence))
 
 
 def below_documents(node: Node) -> dict[str, JSONDict]:
@@ -312,7 +312,7 @@ def _float_json(value: Any) -> float | str:
     return f"0x{np.asarray(value, value.dtype.newbyteorder('>')).tobytes().hex()}"
 
 
-def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:
+def _write_chunks(nodes: NodeStore, path: str, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:
     eager, lazy_from, lazy_to = [], [], []
     for node, variable in sources:
         if 0 in variable.shape or not variable.ndim:
@@ -336,7 +336,7 @@ def _write_chunks(nodes: NodeStore, sources: Iterable[tuple[ArrayNode, xr.Variab
         with ThreadPoolExecutor(_CONCURRENT_ARRAYS) as pool:
             list(pool.map(write, eager))
     if lazy_from:
-        store(lazy_from, lazy_to)
+        store(path, lazy_from, lazy_to)
 
 
 def _close(gate: Gate, plan: _Plan) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zdb.errors import UnsupportedValueError
+from zdb.formats.blocks import checked
 from zdb.formats.codecs import Codec, Part, PlainCodec, RawCodec, TimeCodec, is_lazy
 from zdb.formats.text_codecs import (
     CalendarCodec,
@@ -160,8 +161,13 @@ def codec_from_recipe(recipe: dict[str, Any]) -> Codec:
     return by_kind[kind](dtype)
 
 
-def encode_array(codec: Codec, data: Any) -> list[Any]:
-    """Take an array apart into one stored array for each part of the codec; lazy if `data` is."""
+def encode_array(codec: Codec, name: str, data: Any) -> list[Any]:
+    """Take an array apart into one stored array for each part of the codec; lazy if `data` is.
+
+    The blocks of a lazy array are checked when they are computed; the `name` stands in the error.
+    """
+    if is_lazy(data):
+        data = checked(name, data)
     if codec.is_identity:
         return [data]
     if not is_lazy(data):

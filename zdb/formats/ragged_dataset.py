@@ -10,6 +10,8 @@ import xarray as xr
 
 from zdb.errors import UnsupportedValueError
 from zdb.formats import frames
+from zdb.formats.blocks import checked
+from zdb.formats.codecs import is_lazy
 from zdb.formats.columns import encode_array
 from zdb.formats.frames import ROW, Parts
 from zdb.formats.jagged import VALUE, row_size_variable
@@ -67,7 +69,7 @@ def _variable(dataset: xr.Dataset, name: Any, dim: str) -> xr.Variable:
         raise UnsupportedValueError(
             f"{name!r} is of {variable.dtype}; a ragged Dataset holds numbers, booleans, times, and labels as codes"
         )
-    return variable
+    return variable.copy(data=checked(name, variable.data)) if is_lazy(variable.data) else variable
 
 
 def _empty(name: Any, column: xr.Variable) -> Any:

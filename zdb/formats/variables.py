@@ -69,7 +69,7 @@ def encode_variables(
         suffixes = [f"{name}.{part.suffix}" if part.suffix else name for part in codec.parts]
         names = safe_names(suffixes, taken - {name})
     variables = {}
-    for stored_name, part, stored in zip(names, codec.parts, encode_array(codec, data), strict=True):
+    for stored_name, part, stored in zip(names, codec.parts, encode_array(codec, name, data), strict=True):
         taken.add(stored_name)
         extra = safe_names([f"{stored_name}_dim_{axis}" for axis in range(len(part.extra))], taken)
         taken.update(extra)

@@ -112,7 +112,7 @@ def _append_in_place(
         else:
             target.write(data)
     if lazy_from:
-        store(lazy_from, lazy_to)
+        store(node.path, lazy_from, lazy_to)
     guard()
     for path, document in below_documents(grown).items():
         engine.nodes.stage(path, dump(document))

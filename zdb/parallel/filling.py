@@ -137,7 +137,7 @@ def write_pieces(engine: PlainEngine, node: Node, pieces: list[Piece], guard: An
         else:
             target.write(piece.data)
     if lazy_from:
-        store(lazy_from, lazy_to)
+        store(node.path, lazy_from, lazy_to)
 
 
 def finish(engine: PlainEngine, path: str) -> None:

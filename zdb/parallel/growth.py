@@ -172,17 +172,15 @@ def _check_shape(path: str, what: str, dims: list[Any], whole: Any, part: Any, a
 
 
 def _add(path: str, growth: Growth, what: str, recipe: dict[str, Any], data: Any, axis: int) -> None:
-    wanted = recipe["codec"]
+    wanted, own = recipe["codec"], codec_for(data).recipe()
     if wanted["kind"] == "fixed text" and _is_text(data.dtype, np.dtype(wanted["dtype"])):
-        widest = np.promote_types(data.dtype, wanted["dtype"])
-        data, wanted["dtype"] = data.astype(widest), widest.str
-    own = codec_for(data).recipe()
+        own["dtype"] = wanted["dtype"] = np.promote_types(data.dtype, wanted["dtype"]).str
     if own != wanted and not (wanted.get("has_mask") and {**own, "has_mask": True} == wanted):
         if own.get("has_mask") and {**own, "has_mask": False} == wanted:
             raise PartMismatchError(f"{path}: {what} has missing strings, and the value was written without any")
         raise PartMismatchError(f"{path}: {what} has dtype {data.dtype} ({own}), and the value was written as {wanted}")
     codec = codec_from_recipe(wanted)
-    for name, stored in zip(recipe["variables"], encode_array(codec, data), strict=True):
+    for name, stored in zip(recipe["variables"], encode_array(codec, recipe["variables"][0], data), strict=True):
         growth.added[name] = (axis, stored)
 
 

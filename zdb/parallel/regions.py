@@ -162,7 +162,7 @@ def pieces_of(plan: Plan, part: xr.Dataset, region: Region, stored: xr.Dataset) 
         variable = _checked(plan, known[name], part.variables[name])
         codec = codec_from_recipe(known[name].codec)
         origin = tuple(region[dim].start for dim in known[name].dims)
-        for array, data in zip(known[name].arrays, encode_array(codec, variable.data), strict=True):
+        for array, data in zip(known[name].arrays, encode_array(codec, name, variable.data), strict=True):
             pieces.append(Piece(array, origin + (0,) * (data.ndim - len(origin)), data))
     return names, pieces
 
@@ -174,15 +174,18 @@ def _checked(plan: Plan, wanted: Variable, variable: xr.Variable) -> xr.Variable
         raise PartMismatchError(
             f"{what} has the dimensions {', '.join(map(str, variable.dims)) or 'none'}, not {', '.join(wanted.dims)}"
         )
-    if wanted.codec["kind"] == "fixed text" and isinstance(variable.dtype, np.dtype):
-        dtype: Any = np.dtype(wanted.codec["dtype"])
-        if variable.dtype.kind == dtype.kind and variable.dtype.itemsize <= dtype.itemsize:
-            variable = variable.astype(dtype)
-    if str(variable.dtype) != wanted.dtype:
+    if str(variable.dtype) != wanted.dtype and not _is_shorter_text(variable.dtype, wanted):
         raise PartMismatchError(
             f"{what} has dtype {variable.dtype}, not {wanted.dtype}; convert it by .astype({wanted.dtype!r})"
         )
     return variable if is_lazy(variable.data) else xr.Variable(variable.dims, variable.values)
+
+
+def _is_shorter_text(dtype: Any, wanted: Variable) -> bool:
+    if wanted.codec["kind"] != "fixed text" or not isinstance(dtype, np.dtype):
+        return False
+    whole: Any = np.dtype(wanted.codec["dtype"])
+    return bool(dtype.kind == whole.kind and dtype.itemsize <= whole.itemsize)
 
 
 def _check_equal(plan: Plan, name: str, part: xr.Dataset, region: Region, stored: xr.Dataset) -> None:
