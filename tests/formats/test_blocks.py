@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.errors import UnsupportedValueError, WriteError
+from zdb.errors import PartMismatchError, UnsupportedValueError, WriteError
 
 
 @pytest.fixture
@@ -168,3 +168,13 @@ def test_text_that_is_longer_than_its_part_promises_is_refused(db):
     db.create("w", da.empty(1, chunks=1, dtype="U4"))
     with pytest.raises(UnsupportedValueError, match=r"w: the block .*U6.*promises <U3"):
         db.write_region("w", longer, region=slice(0, 1))
+
+
+def test_parts_with_a_mask_are_refused(db):
+    masked = np.ma.array([5, 6], mask=[True, False])
+    db["v"] = np.arange(2)
+    with pytest.raises(PartMismatchError, match=r"v: .*mask"):
+        db.append("v", masked)
+    db.create("w", da.empty(2, chunks=2, dtype=int))
+    with pytest.raises(PartMismatchError, match=r"w: .*mask"):
+        db.write_region("w", masked, region=slice(0, 2))

@@ -65,6 +65,8 @@ def _grow_array(node: Node, recipe: dict[str, Any], part: Any, dim: str | None) 
     if recipe["class"] not in ("ndarray", "dask") or recipe.get("fortran"):
         raise UnsupportedValueError(f"{node.path}: an array of class {recipe['class']!r} cannot be added to")
     shape = json.loads(node.attributes["zdb_shape"])
+    if isinstance(part, np.ma.MaskedArray):
+        raise PartMismatchError(f"{node.path}: has no mask, and the part has one; fill it, such as by .filled()")
     data = part if is_lazy(part) else np.asarray(part)
     dims = [f"dim_{axis}" for axis in range(len(shape))]
     along = dims[0] if dim is None and dims else dim

@@ -52,6 +52,8 @@ def as_dataset(plan: Plan, part: Any, region: Any) -> xr.Dataset:
     if is_dataset or not (isinstance(part, np.ndarray | np.generic | list | tuple | float | int) or is_lazy(part)):
         kind = f"{type(part).__module__}.{type(part).__qualname__}"
         raise PartMismatchError(f"{plan.key}: {'a Dataset' if is_dataset else 'an array'}, and the part is a {kind}")
+    if isinstance(part, np.ma.MaskedArray):
+        raise PartMismatchError(f"{plan.key}: has no mask, and the part has one; fill it, such as by .filled()")
     data = part if is_lazy(part) else np.asarray(part)
     if data.ndim != len(main.dims):
         raise PartMismatchError(
