@@ -24,7 +24,6 @@ from zdb.errors import (
     IsAFolderError,
     KeyConflictError,
     NoFileError,
-    NotMigratedError,
     ReadOnlyError,
 )
 
@@ -221,11 +220,6 @@ class TestNames:
         with pytest.raises(FileExistsError):
             fs.mkdir(missing)
         fs.makedirs(missing, exist_ok=True)
-
-    def test_an_old_database(self, tmp_path):
-        (tmp_path / "db_state.json").write_text('{"_unique_id": "x"}')
-        with pytest.raises(NotMigratedError, match="migrate"):
-            fsspec.filesystem("zdb").ls(f"zdb://{str(tmp_path).replace('/', '%2F')}")
 
 
 class TestOtherValues:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ZdbFileSystem"]
 
-_ID = re.compile(r"[0-9a-f]{32}")
+# Of zdb, and of the In Silico Framework.
+_ID = re.compile(r"[0-9a-f]{32}|\d{4}-\d\d-\d\d_\d+_[A-Za-z0-9]+")
 
 
 class ZdbFileSystem(FileSystem):

@@ -31,7 +31,11 @@ class Opener(Protocol):
         ...
 
     def open(self, url: str, allow_pickle: bool | Literal["safe"]) -> Any:
-        """Open it; what comes back has the methods of :class:`zdb.Database` that read."""
+        """Open it; what comes back has the methods of :class:`zdb.Database` that read.
+
+        Its files are :class:`pathlib.Path`, of format "file"; ``folder`` is made by :meth:`zdb.Folder.of_paths`, and
+        ``place`` returns the folder in which a key lies.
+        """
         ...
 
 

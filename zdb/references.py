@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from zdb.catalogs import remember
-from zdb.database import Database
 from zdb.engine.node import DATABASE, Node
 from zdb.errors import (
     CorruptChunkError,
@@ -33,6 +32,8 @@ from zdb.opening import open as open_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from zdb.database import Database
 
     Options = Mapping[str, Any] | None
 
@@ -92,7 +93,8 @@ def open_file(
     if name.startswith(RELATIVE):
         files, path = _relative_to(name, base, storage_options, access)
     elif name.startswith(BY_ID):
-        files, path = _place(*_held(name, storage_options, access))
+        db, path = _held(name, storage_options, access)
+        files = db.folder()
     else:
         files, path = _elsewhere(name, storage_options, access)
     opened: IO[Any] = _open(files, path, mode, text)
@@ -106,7 +108,7 @@ def _elsewhere(name: str, storage_options: Options, access: Any) -> tuple[Any, s
     if "::" not in local and "://" not in local and not Path(local).is_file():
         found = _inside_database(Path(local).absolute(), access)
         if found is not None:
-            return _place(*found)
+            return found[0].folder(), found[1]
     files, path = url_to_fs(name, **(storage_options or {}))
     return files, path
 
@@ -156,6 +158,8 @@ def create_mdb(file: str | os.PathLike[str], storage_options: Options = None) ->
         return f"{BY_ID}{id}/{_required(name, key)}"
     db, key = _existing(name, storage_options)
     id = db.info().id
+    if not id:
+        raise DatabaseNotFoundError(f"{name}: its database has no id; make one of zdb of it by `zdb migrate`")
     remember(id, db.url)
     return f"{BY_ID}{id}/{key}"
 
@@ -165,10 +169,9 @@ def _existing(name: str, storage_options: Options) -> tuple[Any, str]:
     if "://" not in name and not Path(name).is_absolute():
         raise InvalidReferenceError(f"{name}: is a relative path; give the absolute one")
     db, key = _held(name, storage_options, "r")
-    if not isinstance(db, Database):
-        raise DatabaseNotFoundError(f"{name}: lies in an old database; make one of zdb of it by `zdb migrate`")
-    outer, _ = _split_archive(db.folder(), _required(name, key))
-    if outer not in db:
+    files = db.folder()
+    outer, _ = _split_archive(files, _required(name, key))
+    if outer not in db and not files.exists(outer):
         raise NoFileError(f"{name}: there is no {outer!r} in {db.url}")
     return db, key
 
@@ -219,13 +222,11 @@ def _relative_to(name: str, base: Any, storage_options: Options, access: Any) ->
     if base is None:
         raise InvalidReferenceError(f"{name}: is relative to a database; give it, or the file that says so, as base=")
     if not isinstance(base, (str, os.PathLike)):
-        return _place(base, key)
+        return base.folder(), key
     place = os.fspath(base)
     if place.startswith(RELATIVE):
         raise InvalidReferenceError(f"{name}: its base {place} is relative itself; give a database, or a full URI")
     db, above = _held(place, storage_options, access)
-    if not isinstance(db, Database):
-        return _place(db, key)
     files = db.folder()
     while above:
         above = above.rpartition("/")[0]
@@ -233,23 +234,6 @@ def _relative_to(name: str, base: Any, storage_options: Options, access: Any) ->
         if files.exists(_split_archive(files, candidate)[0]):
             return files, candidate
     return files, key
-
-
-def _place(db: Any, key: str) -> tuple[Any, str]:
-    """Return the file system in which a key is looked up, and the path in it."""
-    if isinstance(db, Database):
-        return db.folder(), key
-    from fsspec.implementations.local import LocalFileSystem
-
-    names = key.split("/")
-    for stop in range(len(names), 0, -1):  # of an old database: what follows is in an archive
-        part = "/".join(names[:stop])
-        if part in db and isinstance(value := db[part], Path):
-            return LocalFileSystem(), "/".join([str(value), *names[stop:]])
-    path = Path(db.path, *names)
-    if not path.is_file():
-        raise NoFileError(f"there is no file {key!r} in {db.url}")
-    return LocalFileSystem(), str(path)
 
 
 def _checked(name: str, key: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from zdb.errors import NotAFolderError
 from zdb.files.filesystem import FileSystem, Mode
 from zdb.files.local_copy import copy_out, write_back_changes
 
@@ -45,6 +46,21 @@ class Folder(FileSystem):
         super().__init__(tree, **options)
         self.tree = tree
 
+    @classmethod
+    def of_paths(cls, db: Any, key: str = "") -> Folder:
+        """Return the files in a database of another program, which maps keys to paths; see :class:`zdb.openers.Opener`.
+
+        Raises
+        ------
+        NoFileError, NotAFolderError
+            There is no folder at the key.
+        """
+        from zdb.files.paths import PathTree
+
+        if not PathTree(db).entry(key).is_folder:
+            raise NotAFolderError(f"{key!r} in {db.url} is a file, not a folder")
+        return cls(PathTree(db, key))
+
     @property
     def url(self) -> str:
         return self.tree.url
@@ -62,7 +78,7 @@ class Folder(FileSystem):
 
     def unstrip_protocol(self, name: str) -> str:
         """Return the URI, ``zdb://…``, of a file in this folder, by which all libraries that know fsspec open it."""
-        return uri_of(self.tree.engine.nodes.url, "/".join(filter(None, (self.tree.path, self._strip_protocol(name)))))
+        return uri_of(self.tree.root_url, "/".join(filter(None, (self.tree.path, self._strip_protocol(name)))))
 
     @contextlib.contextmanager
     def local_copy(self, path: str = "", *, write_back: bool = False) -> Iterator[Path]:

@@ -69,8 +69,13 @@ class FileTree:
         self.path = path
 
     @property
+    def root_url(self) -> str:
+        """Where the database lies."""
+        return self.engine.nodes.url
+
+    @property
     def url(self) -> str:
-        return join(self.engine.nodes.url, self.path) if self.path else self.engine.nodes.url
+        return join(self.root_url, self.path) if self.path else self.root_url
 
     def require_writable(self) -> None:
         self.engine.nodes.require_writable()

@@ -201,6 +201,20 @@ class LegacyDatabase(Mapping[Key, Any]):
             raise KeyConflictError(f"{self._full(key)}: holds a value, not a sub-database")
         return LegacyDatabase(child, self._trust, self._full(key))
 
+    def folder(self, key: Key = "") -> zdb.Folder:
+        """Return the files at a key, with the methods of a file system of fsspec; without a key, all of them.
+
+        Raises
+        ------
+        NoFileError, NotAFolderError
+            There is no folder at the key.
+        """
+        return zdb.Folder.of_paths(self, _joined(key) if key else "")
+
+    def place(self, key: Key) -> Path | None:
+        """Return the folder or file in which a key lies; None if it is in the sqlite file."""
+        return self._find(key)[1].folder
+
     def files(self, key: Key) -> list[Path]:
         """Return the files of which a key consists, also of one that cannot be read."""
         return data_files(self._find(key)[1])
