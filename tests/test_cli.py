@@ -13,6 +13,7 @@ import pytest
 
 import zdb
 from zdb.cli import main
+from zdb.cli.main import build_parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,28 @@ def test_listing_as_text_and_json(url: str, capsys: pytest.CaptureFixture[str]) 
 def test_info_as_json(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", url, "soma/voltage", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shape"] == [3, 4]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_common_options_stand_before_and_after_a_command(place: int) -> None:
+    words = ["catalog", "ls"]
+    for given, name, value in (
+        (["--json"], "json", True),
+        (["--allow-pickle"], "allow_pickle", True),
+        (["--traceback"], "traceback", True),
+        (["--storage-options", '{"anon": true}'], "storage_options", {"anon": True}),
+    ):
+        options = build_parser().parse_args([*words[:place], *given, *words[place:]])
+        defaults = build_parser().parse_args(words)
+        assert vars(options) == {**vars(defaults), name: value, "run": options.run}
+        assert getattr(defaults, name) in (None, False)
+
+
+def test_options_before_the_command_count(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "info", url, "params"]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "json"
+    with pytest.raises(zdb.errors.DatabaseNotFoundError):
+        main(["--traceback", "ls", f"{url}/missing"])
 
 
 @pytest.mark.parametrize(

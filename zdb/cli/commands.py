@@ -56,7 +56,7 @@ class Commands:
 
     def group(self, name: str, summary: str, title: str, metavar: str) -> Commands:
         """Add a group of commands, which follow its name."""
-        made = self._parsers.add_parser(name, help=summary, description=summary)
+        made = self._parsers.add_parser(name, help=summary, description=summary, parents=[self._common])
         return Commands(made.add_subparsers(title=title, metavar=metavar, required=True), self._common)
 
 

@@ -62,10 +62,11 @@ EXIT_CODES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
-    common = common_options()
     parser = argparse.ArgumentParser(
-        prog="zdb", description="Look into a database of simulation results, and change it.", parents=[common]
+        prog="zdb", description="Look into a database of simulation results, and change it.", parents=[common_options()]
     )
+    # Parsers share the options of their parents: these defaults would be set anew by each command.
+    common = common_options()
     parser.set_defaults(storage_options=None, json=False, allow_pickle=False, traceback=False)
     parser.add_argument("--version", action="version", version=f"zdb {zdb.__version__}")
     commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True), common)
