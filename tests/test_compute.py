@@ -149,6 +149,41 @@ def test_nothing_is_computed_for_a_key_that_cannot_take_it(place: Place, counted
     assert counted.calls == 0
 
 
+def put_late(db: zdb.Database, key: str) -> None:
+    """Put a small value whose writer looked at the claim before it was taken."""
+    db["other"] = "set"
+    document = db._engine.nodes.get("other/zarr.json")
+    assert document is not None
+    del db["other"]
+    db._engine.nodes.set(f"{key}/zarr.json", document)
+
+
+@pytest.mark.parametrize("kind", ["small", "array", "folder"])
+def test_a_small_value_that_comes_meanwhile_stays(place: Place, tmp_path: Path, kind: str) -> None:
+    db = place.open()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("computed")
+
+    def function() -> Any:
+        put_late(db, "k")
+        return {"small": 7, "array": np.arange(90), "folder": tmp_path / "folder"}[kind]
+
+    assert db.compute("k", function) == db["k"] == "set"
+    assert db.verify().ok
+    assert db._engine.nodes.list_objects("k") == ["k/zarr.json"]
+
+
+def test_force_replaces_a_small_value_that_comes_meanwhile(place: Place) -> None:
+    db = place.open()
+    db["k"] = 1
+
+    def function() -> int:
+        put_late(db, "k")
+        return 7
+
+    assert db.compute("k", function, force=True) == db["k"] == 7
+
+
 def test_a_function_that_asks_for_its_own_key_is_told(place: Place) -> None:
     db = place.open()
     with pytest.raises(KeyClaimedError, match="this very thread"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+from zdb.errors import KeyExistsError
 from zdb.formats.registry import Selection
 from zdb.handle import NOTHING, Handle, keys_read
 from zdb.write import WriteRequest, check_replaceable, write
@@ -88,7 +90,7 @@ class Computing(Handle):
             if claim is not None:
                 with claim:
                     if force or claim.previous is None:
-                        self._compute_under(claim, lambda: function(*args, **kwargs))
+                        self._compute_under(claim, lambda: function(*args, **kwargs), overwrite=force)
             force = False  # now it is there, unless another deletes it before it is read
 
     def _claim_to_compute(self, path: str, *, force: bool, wait: bool, timeout: float | None) -> Claim | None:
@@ -97,7 +99,8 @@ class Computing(Handle):
             return self._engine.claim(path, blocking=wait, timeout=timeout, damaged=True)
         return self._engine.claims.take_new(path, blocking=wait, timeout=timeout, hand_out=True)
 
-    def _compute_under(self, claim: Claim, function: Callable[[], Any]) -> None:
+    def _compute_under(self, claim: Claim, function: Callable[[], Any], *, overwrite: bool) -> None:
+        """Write what a function returns; without `overwrite` not over a small value that was set meanwhile."""
         check_replaceable(self._engine, claim.path, claim.previous, WriteRequest())  # before hours of computing
         noted: dict[tuple[str, str], None] = {}
         token = keys_read.set(noted)
@@ -107,4 +110,6 @@ class Computing(Handle):
             keys_read.reset(token)
         own = self._engine.nodes.url
         inputs = tuple(path if url == own else f"{url}/{path}" for url, path in noted)
-        write(self._engine, claim.path, value, WriteRequest(inputs=inputs), claim)
+        # Small values are set without a claim: one that was on its way when the claim was taken may come now.
+        with nullcontext() if overwrite else suppress(KeyExistsError):
+            write(self._engine, claim.path, value, WriteRequest(overwrite=overwrite, inputs=inputs), claim)

@@ -71,9 +71,21 @@ class PlainEngine(Lookup):
         self._databases.add(path)
 
     def create_database_under(self, claim: Claim) -> None:
-        """Make a database at the path of a claim, where there is none."""
+        """Make a database at the path of a claim, where nothing is.
+
+        Raises
+        ------
+        KeyExistsError
+            A small value, which needs no claim, was set there meanwhile.
+        """
+
+        def make(previous: Node | None, generation: int) -> bytes:  # noqa: ARG001
+            if previous is not None and not self.is_database(previous):
+                raise KeyExistsError(f"{claim.path}: a value was set there meanwhile; it stays as it is")
+            return dump(new_database() if previous is None else previous.document)
+
         if claim.previous is None:
-            claim.commit(lambda *_: dump(new_database()))
+            claim.commit(make)
         self._databases.add(claim.path)
         self._remember(claim.path)
 
