@@ -250,7 +250,7 @@ class Database(
         """
         format_name = self._require(self._at(key)).format
         if format_name and registry.by_name(format_name).is_reference:
-            self.set(key, self[key])
+            self.set(key, self[key], attrs=self.info(key).attrs)
 
     def __delitem__(self, key: Key) -> None:
         path = self._at(key)

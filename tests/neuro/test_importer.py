@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +17,7 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import SimulationFileError, generate_simrun, import_simrun
+from zdb.neuro import SimulationFileError, detect_spikes, generate_simrun, import_simrun
 from zdb.neuro.imported import KEYS
 
 if TYPE_CHECKING:
@@ -393,9 +394,53 @@ def test_recording_sites(db: zdb.Database, small: GeneratedSimrun, prefix: str) 
     spikes = db["dendritic_spike_times/a_site_x_0.5_somaDist_92.7_-40.0"]
     np.testing.assert_array_equal(spikes.row_size, crossings)
 
-    import_simrun(db, small.folder, dendrites=False)
+    import_simrun(db, small.folder, dendrites=False, overwrite=True)
     assert "dendritic_recordings" not in db
     assert "dendritic_spike_times" not in db
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_keys_that_users_set_in_its_folders_stay(db: zdb.Database, small: GeneratedSimrun, overwrite: bool) -> None:
+    """When all runs are read again; what an import wrote and would not write again goes."""
+    for run in small.folder.iterdir():
+        pid = run.name.rpartition("_")[2]
+        shutil.copy(run / f"{pid}_vm_all_traces.csv", run / f"{pid}_site_vm_dend_traces.csv")
+    import_simrun(db, small.folder)
+    db["dendritic_spike_times/site_-20.0"] = detect_spikes(db["dendritic_recordings/site"], threshold=-20)
+    db["morphology/mine"] = {"mine": 1}
+    import_simrun(db, small.folder, dendritic_threshold=-40, overwrite=overwrite)
+    assert sorted(db.database("dendritic_spike_times")) == ["site_-20.0", "site_-40.0"]
+    assert db["morphology/mine"] == {"mine": 1}
+
+
+def test_keys_that_users_set_in_its_folders_stay_when_some_runs_change(
+    db: zdb.Database, small: GeneratedSimrun
+) -> None:
+    voltage = second_voltage_file(small)
+    shutil.copy(voltage, site := voltage.with_name("20241_site_vm_dend_traces.csv"))
+    import_simrun(db, small.folder)
+    db["dendritic_recordings/mine"] = {"mine": 1}
+    os.utime(site)
+    assert len(import_simrun(db, small.folder).new_runs) == 1
+    assert db["dendritic_recordings/mine"] == {"mine": 1}
+
+
+@pytest.mark.parametrize("option", ["activations", "dendrites"])
+def test_leaving_out_what_is_there_needs_overwrite(db: zdb.Database, small: GeneratedSimrun, option: str) -> None:
+    voltage = second_voltage_file(small)
+    shutil.copy(voltage, voltage.with_name("20241_site_vm_dend_traces.csv"))
+    keys = {
+        "activations": {"synapse_activation", "cell_activation"},
+        "dendrites": {"dendritic_recordings/site", "dendritic_spike_times/site_-30.0"},
+    }
+    import_simrun(db, small.folder)
+    leave_out: dict[str, Any] = {option: False}
+    with pytest.raises(zdb.errors.KeyExistsError, match=f"{option}=False.*overwrite=True"):
+        import_simrun(db, small.folder, **leave_out)
+    assert keys[option] <= set(db.keys(recursive=True))
+    import_simrun(db, small.folder, overwrite=True, **leave_out)
+    assert not keys[option] & set(db.keys(recursive=True))
+    import_simrun(db, small.folder, **leave_out)
 
 
 def test_a_truncated_dendritic_file_costs_the_run(db: zdb.Database, small: GeneratedSimrun) -> None:

@@ -114,8 +114,11 @@ def test_new_runs_are_linked_too(made: GeneratedSimrun, copied: zdb.Database, tm
 def test_a_materialized_value_needs_no_files(
     made: GeneratedSimrun, copied: zdb.Database, linked: zdb.Database, key: str
 ) -> None:
+    attrs = linked.info(key).attrs
     linked.materialize(key)
     linked.materialize(key)
+    assert linked.info(key).attrs == attrs
+    assert attrs["made_by"] == "zdb.neuro.import_simrun"
     shutil.rmtree(made.folder)
     assert linked.info(key).format == copied.info(key).format
     value, expected = linked[key], copied[key]

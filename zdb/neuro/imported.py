@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-__all__ = ["FOLDERS", "KEYS", "REPORT", "RUNS", "Imported"]
+__all__ = ["ACTIVITY", "FOLDERS", "KEYS", "MARK", "REPORT", "RUNS", "Imported", "check_nothing_goes", "keys_in_folder"]
 
+# Kept with each value in the folders, in which users may have keys of their own.
+MARK = {"made_by": "zdb.neuro.import_simrun"}
 RUNS = "imported_runs"
 REPORT = "import_report"
+ACTIVITY = ("synapse_activation", "cell_activation")
 KEYS = (
     "voltage_traces",
     "spike_times",
-    "synapse_activation",
-    "cell_activation",
+    *ACTIVITY,
     "metadata",
     "sim_trial_index",
     "filelist",
@@ -86,3 +88,29 @@ class Imported:
         """The same without some runs."""
         left = {path: own for path, own in self.fingerprints.items() if path not in paths}
         return Imported(left, self.metadata[self.metadata["path"].isin(list(left))])
+
+
+def keys_in_folder(db: zdb.Database, folder: str) -> list[str]:
+    """Keys that an import wrote into a folder."""
+    names = db.database(folder) if folder in db else ()
+    keys = [f"{folder}/{name}" for name in names]
+    return [key for key in keys if db.info(key).attrs.items() >= MARK.items()]
+
+
+def check_nothing_goes(db: zdb.Database, *, activations: bool, dendrites: bool) -> None:
+    """Raise if an import with these options would remove what an earlier one brought.
+
+    Raises
+    ------
+    zdb.errors.KeyExistsError
+    """
+    left_out = {
+        "activations": [] if activations else [key for key in ACTIVITY if key in db],
+        "dendrites": [] if dendrites else [key for folder in FOLDERS[:2] for key in keys_in_folder(db, folder)],
+    }
+    for option, keys in left_out.items():
+        if keys:
+            raise zdb.errors.KeyExistsError(
+                f"{', '.join(keys)}: there from an earlier import, and would be removed by one with {option}=False; "
+                f"import with {option}=True, or replace everything with overwrite=True"
+            )

@@ -8,7 +8,7 @@ from dask.delayed import delayed
 
 import zdb
 from zdb.neuro.batches import ReadOptions, find_time, fingerprint, split_into_batches
-from zdb.neuro.imported import RUNS, Imported
+from zdb.neuro.imported import RUNS, Imported, check_nothing_goes
 from zdb.neuro.link_format import LinkFormat
 from zdb.neuro.parameter_files import MissingFilesError
 from zdb.neuro.readers import SimulationFileError
@@ -74,7 +74,8 @@ def import_simrun(
         Searched for runs at any depth (see :mod:`zdb.neuro.simrun`). Folders named
         ``*_running*`` are left out.
     overwrite : bool, default False
-        Replace what an earlier import of another folder brought, and read everything again.
+        Replace what an earlier import of another folder brought, and read everything again. Keys
+        that were set by others stay.
     activations, dendrites : bool, default True
         Import the activity of synapses and presynaptic cells, the voltage at dendrites.
     dendritic_threshold : float, default -30
@@ -117,7 +118,8 @@ def import_simrun(
     MissingFilesError
         Parameter files refer to files that were not found; the message names them all.
     zdb.errors.KeyExistsError
-        The keys come from elsewhere, and `overwrite` is False.
+        The keys come from elsewhere, or some of them would be removed because they are not to be
+        imported any more; and `overwrite` is False.
 
     Notes
     -----
@@ -167,6 +169,8 @@ def import_simrun(
     options = ReadOptions(activations, dendrites, float(dendritic_threshold), on_error, mode)
     fingerprints = {run.path: fingerprint(found.root, run, options) for run in found.runs}
     earlier = Imported() if overwrite else Imported.of(db, found.root)
+    if not overwrite:
+        check_nothing_goes(db, activations=activations, dendrites=dendrites)
     new = [run for run in found.runs if earlier.fingerprints.get(run.path) != fingerprints[run.path]]
     kept = earlier.without({run.path for run in new})
     locator = Locator(relocate or {}, found.root)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from zdb.errors import ZdbError
+from zdb.neuro.imported import MARK
 from zdb.neuro.parameter_text import (
     CONNECTIONS,
     MORPHOLOGY,
@@ -224,7 +225,7 @@ class ParameterFiles:
             return
         copy = place / file.path.name
         copy.write_bytes(file.content)
-        db.set(key, copy, attrs={"source": str(file.path)})
+        db.set(key, copy, attrs={"source": str(file.path), **MARK})
         copy.unlink()
 
     def keys(self) -> set[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from zdb.neuro.imported import FOLDERS, REPORT, RUNS
+from zdb.neuro.imported import ACTIVITY, FOLDERS, REPORT, RUNS, keys_in_folder
 from zdb.neuro.parameter_files import TABLE, ParameterFiles
 
 if TYPE_CHECKING:
@@ -106,14 +106,14 @@ def write_parameter_files(db: zdb.Database, files: ParameterFiles, trials: pd.Da
 
 
 def remove_others(db: zdb.Database, wanted: Collection[str]) -> None:
-    """Remove what is left of an import that was overwritten."""
+    """Remove what is left of an import that was overwritten, and nothing that others have set."""
     for folder in FOLDERS:
-        names = list(db.database(folder)) if folder in db else []
-        for name in names:
-            if f"{folder}/{name}" not in wanted:
-                del db[f"{folder}/{name}"]
-        if names and not len(db.database(folder)):
+        keys = keys_in_folder(db, folder)
+        for key in keys:
+            if key not in wanted:
+                del db[key]
+        if keys and not len(db.database(folder)):
             del db[folder]
-    for key in ("synapse_activation", "cell_activation", TABLE):
+    for key in (*ACTIVITY, TABLE):
         if key in db and key not in wanted:
             del db[key]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zdb
-from zdb.neuro.imported import FOLDERS, KEYS
+from zdb.neuro.imported import ACTIVITY, FOLDERS, KEYS, MARK, keys_in_folder
 from zdb.neuro.joining import TRIALS, Part, Stored, join_ragged, join_spike_times, join_traces
 from zdb.neuro.link_format import LinkFormat, read_link
 from zdb.neuro.links import join_links
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from zdb.neuro.tasks import Progress
 
 __all__ = ["Source", "write_joined"]
-
-RAGGED = ("synapse_activation", "cell_activation")
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,7 @@ def _names(db: zdb.Database, source: Source) -> list[str]:
         return [name for name in db.database(source.prefix).keys(recursive=True) if name != RECORD]
     if not source.runs:
         return []
-    folders = [folder for folder in FOLDERS[:2] if folder in db]
-    return [key for key in KEYS[:4] if key in db] + [f"{top}/{name}" for top in folders for name in db.database(top)]
+    return [key for key in KEYS[:4] if key in db] + [key for top in FOLDERS[:2] for key in keys_in_folder(db, top)]
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -107,7 +104,7 @@ def _labels(stored: Stored, key: str, name: str) -> list[str]:
     """``sim_trial_index`` of the trials of a stored value, in order."""
     if _is_link(stored.db, key):
         return list(read_link(stored.db, key).trials["trial"])
-    if name in RAGGED:
+    if name in ACTIVITY:
         return list(stored.columns(key)[TRIALS].cat.categories)
     if holds_spike_times(name):
         return list(stored.db[key][TRIALS])
@@ -132,10 +129,11 @@ def _write(stored: Stored, name: str, parts: list[Part], trials: pd.DataFrame) -
         )
     if linked == {True}:
         links = [(read_link(db, part.key), part.trials) for part in parts]
-        db.set(name, join_links(links, list(trials[TRIALS])), format=LinkFormat.name)
-    elif name in RAGGED:
-        db.set(name, join_ragged(stored, parts, list(trials[TRIALS])), format="ragged")
+        db.set(name, join_links(links, list(trials[TRIALS])), format=LinkFormat.name, attrs=MARK)
+    elif name in ACTIVITY:
+        db.set(name, join_ragged(stored, parts, list(trials[TRIALS])), format="ragged", attrs=MARK)
     elif holds_spike_times(name):
-        db[name] = join_spike_times(db, parts)
+        db.set(name, join_spike_times(db, parts), attrs=MARK)
     else:
-        db[name] = join_traces(stored, parts, "voltage" if name == "voltage_traces" else "dendrite")
+        kind = "voltage" if name == "voltage_traces" else "dendrite"
+        db.set(name, join_traces(stored, parts, kind), attrs=MARK)
