@@ -229,6 +229,29 @@ def test_a_new_run_leaves_the_files_of_earlier_runs(
     assert len(db.database("morphology")) == 2
 
 
+def test_a_bad_parameter_file_is_reported_until_it_is_good(
+    db: zdb.Database, made: GeneratedSimrun, anatomy: Path
+) -> None:
+    """Its trials come in without it."""
+    bad = made.folder / "20150815-1530_20241" / "20241_network_model.param"
+    whole = bad.read_text()
+    bad.write_text(whole[:-5])
+    for new_runs in (2, 0):
+        report = import_simrun(db, made.folder, relocate={OLD: anatomy}, on_error="report")
+        assert (report.trials, len(report.new_runs)) == (4, new_runs)
+        assert [problem.path for problem in report.problems] == ["20150815-1530_20241/20241_network_model.param"]
+        assert "is not a Python literal" in report.problems[0].message
+        assert [problem["path"] for problem in db["import_report"]["problems"]] == [report.problems[0].path]
+        assert db["parameterfiles"]["hash_network"].isna().tolist() == [False, False, True, True]
+        assert load_parameters(db, made.trial_index[3]).neuron["sim"]["tStop"] == 250
+    with pytest.raises(SimulationFileError, match=r"20241_network_model\.param"):
+        import_simrun(db, made.folder, relocate={OLD: anatomy})
+    bad.write_text(whole)
+    assert import_simrun(db, made.folder, relocate={OLD: anatomy}, on_error="report").problems == ()
+    assert "import_report" not in db
+    assert db["parameterfiles"].notna().all(axis=None)
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_loaded_files_are_those_of_the_database_now(
     db: zdb.Database, made: GeneratedSimrun, anatomy: Path, tmp_path: Path, given: bool

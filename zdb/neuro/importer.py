@@ -97,7 +97,8 @@ def import_simrun(
     on_error : {"error", "report"}
         What to do about a file that is truncated, malformed or does not fit the others: raise, or
         leave its trials out and go on. A bad synapse or cell file costs its trial; a bad voltage
-        file costs all trials of its run. What was left out is in the result and in the key
+        file costs all trials of its run; with a bad parameter file, trials come in without it.
+        What was left out is in the result and in the key
         ``import_report``, and is tried again by the next import.
     progress : bool or callable, optional
         True shows bars on stderr if that is a terminal. A function is called with the step
@@ -174,14 +175,15 @@ def import_simrun(
     new = [run for run in found.runs if earlier.fingerprints.get(run.path) != fingerprints[run.path]]
     kept = earlier.without({run.path for run in new})
     locator = Locator(relocate or {}, found.root)
-    files = find_parameter_files(db, found, new, kept, locator) if parameters else None
+    files = find_parameter_files(db, found, new, kept, locator, on_error) if parameters else None
     left_out = tuple(files.missing) if files else ()
     if left_out and missing == "error":
         raise MissingFilesError(left_out)
     if not new and not found.problems and not (files and files.added):
         return ImportReport(str(found.root), len(kept.fingerprints), len(kept.metadata), (), found.unfinished)
     batches = _read(db, found, new, fingerprints, options, kept, progress)
-    problems = (*found.problems, *(problem for batch in batches for problem in batch.problems))
+    of_batches = [problem for batch in batches for problem in batch.problems]
+    problems = (*found.problems, *(files.problems if files else ()), *of_batches)
     trials = trial_table(found, new, kept, problems)
     if trials.empty:
         raise SimulationFileError(f"{found.root}: no trial can be read; {problems[0].message}")

@@ -22,14 +22,15 @@ from zdb.neuro.parameter_text import (
     replace_second_line_reference,
     second_line_reference,
 )
-from zdb.neuro.report import MissingFile
+from zdb.neuro.readers import SimulationFileError
+from zdb.neuro.report import MissingFile, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import zdb
     from zdb.neuro.relocating import Locator
-    from zdb.neuro.simrun import Run
+    from zdb.neuro.simrun import OnError, Run
 
 __all__ = ["PARAMETER_FOLDERS", "TABLE", "MissingFilesError", "ParameterFiles"]
 
@@ -78,6 +79,8 @@ class ParameterFiles:
     locator : Locator
     kept : zdb.Database, optional
         With files of other runs, which stay as they are.
+    on_error : {"error", "report"}
+        What to do about a parameter file that cannot be read: raise, or leave it out and report it.
 
     Attributes
     ----------
@@ -85,6 +88,8 @@ class ParameterFiles:
         By folder of a run: paths of its parameter files, and the names by which they are kept.
     added : bool
         Whether any were read.
+    problems : list of Problem
+        Parameter files that are left out.
     missing : list of MissingFile
     notes : list of str
         What a reference was taken for that is not found as it is written.
@@ -93,8 +98,10 @@ class ParameterFiles:
     root: Path
     locator: Locator
     kept: zdb.Database | None = None
+    on_error: OnError = "error"
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     added: bool = False
+    problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _files: dict[str, dict[str, _Found]] = field(default_factory=dict)
     _missing: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -106,8 +113,8 @@ class ParameterFiles:
 
         Raises
         ------
-        SimulationFileError
-            A file is not a Python literal.
+        SimulationFileError, OSError
+            A parameter file is not a Python literal, and ``on_error="error"``; or a file cannot be read.
         """
         parsed: dict[tuple[str, str], ParameterText] = {}
         # relative paths in the same text mean other files in another folder
@@ -118,11 +125,17 @@ class ParameterFiles:
             row = self.rows[run.path] = {}
             for kind, name in run.parameters.items():
                 path = self.root / run.relative(name)
-                content = path.read_bytes()
-                digest = _md5(content)
+                try:
+                    content = path.read_bytes()
+                    digest = _md5(content)
+                    if (kind, digest) not in parsed:
+                        parsed[kind, digest] = ParameterText(str(path), content)
+                except (SimulationFileError, OSError) as error:
+                    if self.on_error == "error":
+                        raise
+                    self.problems.append(Problem(run.relative(name), str(error), ()))
+                    continue
                 row[f"path_{kind}"] = str(path)
-                if (kind, digest) not in parsed:
-                    parsed[kind, digest] = ParameterText(str(path), content)
                 text = parsed[kind, digest]
                 key = kind, digest, path.parent if text.has_relative_paths else None
                 if key not in texts:

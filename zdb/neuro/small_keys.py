@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zdb.neuro.imported import Imported
     from zdb.neuro.relocating import Locator
     from zdb.neuro.report import MissingFile, Problem
-    from zdb.neuro.simrun import Run, Simrun
+    from zdb.neuro.simrun import OnError, Run, Simrun
 
 __all__ = [
     "find_parameter_files",
@@ -79,17 +79,19 @@ def write_report(db: zdb.Database, problems: Sequence[Problem], missing: Sequenc
 
 
 def find_parameter_files(
-    db: zdb.Database, found: Simrun, new: Sequence[Run], kept: Imported, locator: Locator
+    db: zdb.Database, found: Simrun, new: Sequence[Run], kept: Imported, locator: Locator, on_error: OnError
 ) -> ParameterFiles:
-    """Read the parameter files of runs that have none in the database, or whose references were missing."""
-    files = ParameterFiles(found.root, locator)
+    """Read the parameter files of runs that have none in the database, or had some that were bad or incomplete."""
+    files = ParameterFiles(found.root, locator, on_error=on_error)
     earlier = db[TABLE] if TABLE in db and kept.fingerprints else pd.DataFrame()
     for trial, row in earlier.iterrows():
         path = str(trial).rpartition("/")[0]
         if path in kept.fingerprints:
             files.rows.setdefault(path, {str(name): text for name, text in row.items() if isinstance(text, str)})
-    incomplete = bool(db.get(REPORT, {}).get("missing"))
-    wanted = {run.path for run in new} | {path for path in kept.fingerprints if incomplete or not files.rows.get(path)}
+    report = db.get(REPORT, {"missing": [], "problems": []})
+    incomplete = {problem["path"].rpartition("/")[0] for problem in report["problems"]}
+    incomplete |= {path for path in kept.fingerprints if report["missing"] or not files.rows.get(path)}
+    wanted = {run.path for run in new} | incomplete
     runs = [run for run in found.runs if run.path in wanted and run.parameters]
     if files.rows.keys() - {run.path for run in runs}:
         files.kept = db
