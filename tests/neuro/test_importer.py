@@ -365,6 +365,21 @@ def test_bad_files_are_reported_and_left_out(db: zdb.Database, tmp_path: Path) -
     np.testing.assert_array_equal(db["voltage_traces"]["voltage"], made.voltage[2:])
 
 
+@pytest.mark.parametrize("truncated", [1, 2, 3])
+def test_as_many_truncated_files_as_whole_ones(db: zdb.Database, tmp_path: Path, truncated: int) -> None:
+    """The longer time is taken; if more files end early than not, the report says who is left out and for whom."""
+    made = generate_simrun(tmp_path / "results", runs=4, trials=1, duration=5.0)
+    for number in range(truncated):
+        path = made.folder / f"20150815-1530_{20240 + number}" / f"{20240 + number}_vm_all_traces.csv"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:101]))
+    report = import_simrun(db, made.folder, on_error="report")
+    assert [len(report.problems), report.trials] == ([truncated, 4 - truncated] if truncated < 3 else [1, 3])
+    others = {1: "2 other", 2: "1 other", 3: "2 other"}[truncated]
+    for problem in report.problems:
+        assert f"_vm_all_traces.csv and {others} run" in problem.message
+        assert ("these end earlier" in problem.message) == (truncated == 3)
+
+
 def test_nothing_but_bad_files(db: zdb.Database, small: GeneratedSimrun) -> None:
     for path in small.folder.rglob("*_vm_all_traces.csv"):
         path.write_bytes(path.read_bytes()[:-7])

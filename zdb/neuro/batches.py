@@ -103,9 +103,10 @@ def split_into_batches(root: Path, runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def find_time(found: Simrun) -> tuple[NDArray[np.float64], str]:
-    """Time (ms) of the samples in most runs, and the file it was read from.
+    """Time (ms) of the samples in most runs, and in which files it was found.
 
-    A file that ends early is told from the others by its last time, also if it is the first of all.
+    A file that ends early is told from the others by its last time, also if it is the first of all; of several times
+    that as many runs have, the longest is taken.
     """
     spans: dict[str, tuple[float, float]] = {}
     error: Exception | None = None
@@ -114,10 +115,13 @@ def find_time(found: Simrun) -> tuple[NDArray[np.float64], str]:
             spans[name] = read_time_span(found.root / name)
         except (SimulationFileError, OSError) as bad:
             error = error or bad
-    usual = [span for span, _ in Counter(spans.values()).most_common()]
-    for name in sorted(spans, key=lambda name: usual.index(spans[name])):
+    counts = Counter(spans.values())
+    ranks = {name: (counts[span], span[1] - span[0]) for name, span in spans.items()}
+    for name in sorted(ranks, key=ranks.__getitem__, reverse=True):
         try:
-            return read_voltage(found.root / name)[0], str(found.root / name)
+            others = counts[spans[name]] - 1
+            time_from = f"{found.root / name}" + (f" and {others} other run{'s' * (others > 1)}" if others else "")
+            return read_voltage(found.root / name)[0], time_from
         except (SimulationFileError, OSError) as bad:
             error = error or bad
     raise error or SimulationFileError(f"{found.root}: no run can be read")
@@ -194,9 +198,10 @@ def _read_run(
 def _read_traces(path: Path, run: Run, time: NDArray[np.float64], time_from: str) -> NDArray[np.float64]:
     own_time, voltage = read_voltage(path)
     if not np.array_equal(own_time, time):
+        early = ", and these end earlier" if time[-1] < own_time[-1] else ""
         raise SimulationFileError(
-            f"{path} has {len(own_time)} samples from {own_time[0]} to {own_time[-1]} ms, and {time_from} has "
-            f"{len(time)} from {time[0]} to {time[-1]} ms, at other times; "
+            f"{path} has {len(own_time)} samples from {own_time[0]} to {own_time[-1]} ms, "
+            f"and {len(time)} from {time[0]} to {time[-1]} ms are in {time_from}, at other times{early}; "
             "one is truncated, or they are of different simulations: import these separately"
         )
     if len(voltage) != len(run.trials):
