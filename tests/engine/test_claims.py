@@ -440,6 +440,47 @@ def test_a_failed_write_leaves_no_claim(place: Place) -> None:
     assert not held(place)
 
 
+@pytest.mark.parametrize("when", ["given back", "taken"])
+def test_a_process_does_not_wait_for_a_claim_of_its_own_that_the_store_kept(
+    place: Place, lease: Any, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The lease is longer than any test may run."""
+    lease(100_000)
+    db = place.open()
+    db["k"] = np.arange(3)
+    nodes: Any = db._engine.nodes
+    replace = nodes.replace
+
+    def fail(path: str, data: bytes, tag: Any, **options: Any) -> Any:
+        is_taken = when == "taken" and path == claim_path("k")
+        if is_taken:
+            replace(path, data, tag, **options)
+        if is_taken or (path == claim_path("k") and b'"state":"free"' in data):
+            raise StorageError("no connection")
+        return replace(path, data, tag, **options)
+
+    def fail_to_remove(path: str, tag: Any) -> Any:
+        raise StorageError("no connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes, "replace", fail)
+        patch.setattr(nodes, "remove", fail_to_remove)
+        if when == "taken":
+            with pytest.raises(StorageError):
+                db["k"] = np.arange(4)
+        else:
+            db["k"] = np.arange(4)
+    assert held(place)
+    db._engine.claim("k", blocking=False, hand_out=False).release()
+    for number in range(5, 9):
+        db["k"] = np.arange(number)
+        db["k"] = number
+        np.testing.assert_array_equal(db["k"], number)
+    assert db.verify().ok
+    db.gc(grace=0, dry_run=False)
+    assert not held(place)
+
+
 def test_a_claim_that_was_lost_lets_nothing_through(place: Place) -> None:
     db = place.open()
     claim = db._engine.claim("k")

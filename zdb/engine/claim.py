@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import threading
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdb import config
 from zdb.engine import heartbeat
-from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path
+from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path, given_back
 from zdb.engine.fence import Fence
 from zdb.engine.holder import Holder
 from zdb.engine.node import Node, dump, have_same_keys, next_generation, node_path, same_keys_after
@@ -109,8 +108,12 @@ class Claim:
 
     def take(self, tag: Tag | None) -> bool:
         """Write the record over what has this tag, and tell whether that went well."""
-        if not self._write(self._record, tag):
-            return False
+        try:
+            if not self._write(self._record, tag):
+                return False
+        except ZdbError:
+            given_back[self.token] = self._pending
+            raise
         heartbeat.add(self)
         return True
 
@@ -313,14 +316,16 @@ class Claim:
             self._process = -1
 
     def release(self) -> None:
-        """Let others write the key. If the store fails, they may when the lease is over."""
+        """Let others write the key. If the store fails, this process may, and others when the lease is over."""
         heartbeat.discard(self)
         with self._lock:
             if self._process != os.getpid():
                 return
             self._process = -1
-            with contextlib.suppress(ZdbError):
+            try:
                 self._release()
+            except ZdbError:
+                given_back[self.token] = self._pending
             self.fence.lose()
 
     def _release(self) -> None:

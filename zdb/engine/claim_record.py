@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from zdb.engine.holder import Holder
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
     from zdb.engine.nodes import Tagged
 
-__all__ = ["CLAIMS", "CLEAN", "ClaimRecord", "claim_path"]
+__all__ = ["CLAIMS", "CLEAN", "ClaimRecord", "claim_path", "given_back"]
 
 CLAIMS = "_zdb/claims"
 CLEAN = -1  # as a generation: none was handed out that may be written still
 State = Literal["held", "free", "filling"]
+# Claims that this process has given back while the store failed, which may show them as held: the generation that may
+# be written still, by token.
+given_back: dict[str, int] = {}
 
 
 def claim_path(path: str) -> str:
@@ -67,12 +70,12 @@ class ClaimRecord:
 
     @classmethod
     def parse(cls, found: Tagged | None) -> ClaimRecord | None:
-        """Read a record; None if there is none, or none that can be read."""
+        """Read a record, one that this process has given back as free; None if there is none that can be read."""
         if found is None:
             return None
         try:
             own: dict[str, Any] = Node.parse(CLAIMS, found.data).attributes
-            return cls(
+            record = cls(
                 str(own["key"]),
                 own["state"],
                 str(own["token"]),
@@ -86,6 +89,9 @@ class ClaimRecord:
             )
         except (CorruptChunkError, KeyError, TypeError, ValueError):
             return None
+        if record.token in given_back:
+            return replace(record, state="free", generation=given_back[record.token], plan="")
+        return record
 
     def dump(self) -> bytes:
         own = {name: value for name, value in vars(self).items() if name != "holder"}
