@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from zdb.engine.claim_record import claim_path
 from zdb.errors import (
     KeyClaimedError,
     KeyConflictError,
@@ -22,6 +23,7 @@ from zdb.errors import (
     MissingPartsError,
     NotFillingError,
     PartMismatchError,
+    StorageError,
     UnsupportedValueError,
 )
 
@@ -116,6 +118,40 @@ def test_the_old_value_stays_until_the_new_one_is_finished(place: Place) -> None
     xr.testing.assert_identical(db["v"].compute(), full())
     xr.testing.assert_identical(lazy.compute(), old)  # its chunks are the generation before
     assert db.verify().ok
+
+
+@pytest.mark.parametrize("claim_too", [False, True])
+def test_a_store_that_fails_while_a_value_is_finished(
+    place: Place, monkeypatch: pytest.MonkeyPatch, claim_too: bool
+) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+    nodes: Any = db._engine.nodes
+    get, replace = nodes.get, nodes.replace
+    is_taken = False
+
+    def fail_to_get(path: str) -> Any:
+        if is_taken and path.endswith("/plan/zarr.json"):
+            raise StorageError("no connection")
+        return get(path)
+
+    def fail_to_give_back(path: str, data: bytes, tag: Any, **options: Any) -> Any:
+        nonlocal is_taken
+        if is_taken and claim_too and path == claim_path("v"):
+            raise StorageError("no connection")
+        is_taken = is_taken or path == claim_path("v")
+        return replace(path, data, tag, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes, "get", fail_to_get)
+        patch.setattr(nodes, "replace", fail_to_give_back)
+        with pytest.raises(StorageError):
+            db.finish("v")
+    with pytest.raises(KeyClaimedError, match="being filled"):
+        db["v"] = 1
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
 
 
 def test_nobody_else_writes_a_key_that_is_filled(place: Place) -> None:

@@ -94,6 +94,7 @@ class Claim:
             self.plan,
         )
         self._record_tag: Tag | None = None
+        self._is_left = False  # to be filled by many processes
         self._process = os.getpid()
         self._lock = threading.RLock()
         self.fence = Fence(self._nodes, claim_path(path), self.token, self.lease, path)
@@ -112,7 +113,8 @@ class Claim:
             if not self._write(self._record, tag):
                 return False
         except ZdbError:
-            given_back[self.token] = self._pending
+            self._is_left = bool(self.plan)
+            given_back[self.token] = self._as_given_back()
             raise
         heartbeat.add(self)
         return True
@@ -299,6 +301,7 @@ class Claim:
 
     def give_up(self, *, settled: bool) -> None:
         """Say that nothing is going to be committed, and whether all writing of chunks has certainly ended."""
+        self._is_left = False
         self._pending = self._pending if settled and self.is_clean else self.generation
 
     def leave_filling(self, plan: str) -> None:
@@ -311,7 +314,7 @@ class Claim:
         """
         heartbeat.discard(self)
         with self._lock:
-            self.plan = plan
+            self.plan, self._is_left = plan, True
             self._require(self._update(state="filling", plan=plan, generation=self.generation))
             self._process = -1
 
@@ -325,20 +328,25 @@ class Claim:
             try:
                 self._release()
             except ZdbError:
-                given_back[self.token] = self._pending
+                given_back[self.token] = self._as_given_back()
             self.fence.lose()
+
+    def _as_given_back(self) -> ClaimRecord:
+        if self._is_left:
+            return replace(self._record, state="filling", generation=self.generation, plan=self.plan)
+        return replace(self._record, state="free", generation=self._pending, plan="")
 
     def _release(self) -> None:
         place = claim_path(self.path)
-        free = replace(self._record, state="free", generation=self._pending, plan="").dump()
+        record = self._as_given_back()
         for _ in range(ATTEMPTS):
             tag = None if self.fence.is_lost else self._current_tag()
             if tag is None:
                 return
-            if self._pending == CLEAN and self._nodes.removes_conditionally:
+            if record.state == "free" and self._pending == CLEAN and self._nodes.removes_conditionally:
                 if self._nodes.remove(place, tag):
                     return
-            elif self._nodes.replace(place, free, tag, lasting=False) is not None:
+            elif self._nodes.replace(place, record.dump(), tag, lasting=False) is not None:
                 return
             self._record_tag = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from zdb.engine.holder import Holder
@@ -20,9 +20,9 @@ __all__ = ["CLAIMS", "CLEAN", "ClaimRecord", "claim_path", "given_back"]
 CLAIMS = "_zdb/claims"
 CLEAN = -1  # as a generation: none was handed out that may be written still
 State = Literal["held", "free", "filling"]
-# Claims that this process has given back while the store failed, which may show them as held: the generation that may
-# be written still, by token.
-given_back: dict[str, int] = {}
+# Claims that this process has given back while the store failed, which may show them as held: what should be there, by
+# token.
+given_back: dict[str, ClaimRecord] = {}
 
 
 def claim_path(path: str) -> str:
@@ -70,7 +70,7 @@ class ClaimRecord:
 
     @classmethod
     def parse(cls, found: Tagged | None) -> ClaimRecord | None:
-        """Read a record, one that this process has given back as free; None if there is none that can be read."""
+        """Read a record, one that this process gave back as it should be; None if there is none that can be read."""
         if found is None:
             return None
         try:
@@ -89,9 +89,7 @@ class ClaimRecord:
             )
         except (CorruptChunkError, KeyError, TypeError, ValueError):
             return None
-        if record.token in given_back:
-            return replace(record, state="free", generation=given_back[record.token], plan="")
-        return record
+        return given_back.get(record.token, record)
 
     def dump(self) -> bytes:
         own = {name: value for name, value in vars(self).items() if name != "holder"}

@@ -168,8 +168,11 @@ def finish(engine: PlainEngine, path: str) -> None:
 def _resumed(engine: PlainEngine, claim: Claim) -> Plan:
     try:
         return read_plan(engine, claim.path, claim.plan)
-    except BaseException:
+    except NotFillingError:
         claim.give_up(settled=False)
+        raise
+    except BaseException:
+        claim.leave_filling(claim.plan)
         raise
 
 
