@@ -9,9 +9,11 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -23,6 +25,7 @@ from maintenance.samples import fill
 
 import zdb
 from zdb.cli import main
+from zdb.engine import claims, heartbeat
 from zdb.engine.claim_record import ClaimRecord, claim_path
 from zdb.engine.folder_lock import LOCK_FOLDER, locked_folders
 from zdb.engine.spool import Spool
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 SPAWN = multiprocessing.get_context("spawn")
 DAY = 86400
+LONG = 120.0  # seconds
 
 
 def age(db: Database, path: str = "", days: float = 2) -> None:
@@ -204,6 +208,95 @@ def test_files_for_locking_stay(db: Database, monkeypatch: pytest.MonkeyPatch) -
         for grace in (DAY, 0):
             assert not [one for one in db.gc(dry_run=False, grace=grace).garbage if LOCK_FOLDER in one.path]
         assert {path: path.stat().st_ino for path in held} == held
+
+
+def elsewhere(db: Database, key: str, lease: float = 0.5) -> ClaimRecord:
+    """Leave what a writer on another machine leaves that crashes while it writes a key."""
+    claim = db._engine.claim(key)
+    record = db._engine.claims.state(key)
+    assert record is not None
+    claim.fence.lose()
+    claim.release()
+    holder = dataclasses.replace(record.holder, boot="another")
+    crashed = dataclasses.replace(record, holder=holder, lease=lease)
+    db._engine.nodes.set(claim_path(key), crashed.dump())
+    return crashed
+
+
+def test_claims_of_processes_that_crashed_elsewhere(place: Place) -> None:
+    db = place.open()
+    db["written"] = np.arange(3)
+    for key in ("begun", "s/begun", "written"):
+        elsewhere(db, key)
+        db._engine.nodes.set(f"{key}/data/2", b"x")  # a chunk of another generation
+    assert garbage(db, grace=3600) == []
+    report = db.gc(grace=0)
+    assert report.busy == []
+    assert {one.path for one in report.garbage if one.kind == "unfinished"} >= {"begun"}
+    found = db.gc(grace=0, dry_run=False)
+    assert found.busy == []
+    assert not db._engine.nodes.list_objects("begun")
+    assert not db._engine.nodes.get("written/data/2")
+    assert all(record.state == "free" for record in map(db._engine.claims.state, ("begun", "s/begun")) if record)
+    np.testing.assert_array_equal(db["written"], np.arange(3))
+    for key in ("begun", "s/begun", "written"):
+        db[key] = np.arange(5)
+        np.testing.assert_array_equal(db[key], np.arange(5))
+    assert db.verify().ok
+
+
+def test_claims_elsewhere_are_collected_when_they_are_silent_for_the_grace_period(db: Database) -> None:
+    for key in ("a", "b"):
+        db._engine.nodes.set(f"{key}/data/c/0", b"x")
+        elsewhere(db, key)
+    age(db)
+    os.utime(Path(db.url, claim_path("b")))  # it gave a sign of life
+    report = db.gc(dry_run=False)
+    assert [one.path for one in report.garbage if one.kind == "unfinished"] == ["a"]
+    assert report.busy == ["b"]
+    state = db._engine.claims.state("b")
+    assert state is not None
+    assert state.state == "held"
+
+
+def test_a_claim_elsewhere_that_beats_is_left(place: Place) -> None:
+    db = place.open()
+    db._engine.nodes.set("k/data/c/0", b"x")
+    record = elsewhere(db, "k", lease=LONG)
+    beaten, stop = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        number = 0
+        while not stop.wait(0.05):
+            number += 1
+            db._engine.nodes.set(claim_path("k"), dataclasses.replace(record, beat=number).dump())
+            beaten.set()
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        assert beaten.wait(LONG)
+        report = place.open().gc(grace=0, dry_run=False)  # which need not watch for the lease
+    finally:
+        stop.set()
+        thread.join()
+    assert report.busy == ["k"]
+    assert db._engine.nodes.get("k/data/c/0") == b"x"
+
+
+def test_all_claims_elsewhere_are_watched_at_once(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        elsewhere(db, f"k{number}", lease=LONG)
+    clock = [heartbeat.now()]
+    begun = clock[0]
+    monkeypatch.setattr(heartbeat, "now", lambda: clock[0])
+    sleep = SimpleNamespace(sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr(claims, "time", sleep)
+    watched = db._engine.claims.silent(db._engine.claims.below(""))
+    assert watched == {f"k{number}" for number in range(4)}
+    assert LONG < clock[0] - begun < 1.5 * LONG
+    for key in watched:
+        db._engine.claim(key, blocking=False, hand_out=False).release()
 
 
 def test_a_part_of_a_database(db: Database) -> None:

@@ -46,6 +46,7 @@ class Claims:
     def __init__(self, nodes: NodeStore) -> None:
         self.nodes = nodes
         self._groups_exist = False
+        self._seen: dict[str, tuple[bytes, float]] = {}  # claims that others hold, by key, and since when they are so
 
     def look(self, path: str) -> Seen:
         """Return what lies at a path, when nobody holds its claim; what cannot be read has a tag, but is no node.
@@ -57,7 +58,7 @@ class Claims:
         KeyClaimedError
             This thread holds the claim, or the key is being filled.
         """
-        waiting = _Waiting(self.nodes, path, None)
+        waiting = _Waiting(self.nodes, path, None, self._seen)
         while True:
             node, found = self.nodes.read_tagged_many([node_path(path), claim_path(path)])
             record = ClaimRecord.parse(found)
@@ -104,7 +105,7 @@ class Claims:
         """
         if config.get("claims") == "none":
             return Unclaimed(self.nodes, path, hand_out=hand_out, damaged=damaged)
-        waiting = _Waiting(self.nodes, path, timeout if blocking else 0)
+        waiting = _Waiting(self.nodes, path, timeout if blocking else 0, self._seen)
         claim = self._take(path, waiting, hand_out=hand_out, resume=resume, damaged=damaged)
         assert claim is not None
         return claim
@@ -115,7 +116,7 @@ class Claims:
         """Take the claim of a key at which nothing is; None if there is something, also after waiting."""
         if config.get("claims") == "none":
             return Unclaimed(self.nodes, path, hand_out=hand_out)
-        waiting = _Waiting(self.nodes, path, timeout if blocking else 0)
+        waiting = _Waiting(self.nodes, path, timeout if blocking else 0, self._seen)
         return self._take(path, waiting, hand_out=hand_out, only_new=True)
 
     def _take(
@@ -173,13 +174,34 @@ class Claims:
 
     def wait_below(self, path: str, check: Callable[[], object]) -> None:
         """Wait until nobody writes below a path of which the claim is held, so that nobody begins to."""
-        waiting = _Waiting(self.nodes, path, None)
+        waiting = _Waiting(self.nodes, path, None, self._seen)
         while True:
             check()
             busy = [record for found, record in self.below(path) if not waiting.is_over(found, record)]
             if not busy:
                 return
             waiting.wait(busy[0])
+
+    def silent(self, held: list[tuple[Tagged, ClaimRecord]]) -> set[str]:
+        """Return the keys of those claims that do not change for their lease; all are watched at once.
+
+        They can be taken without waiting then.
+        """
+        waiting = _Waiting(self.nodes, "", None, self._seen)
+        watched = {record.key: found.data for found, record in held}
+        silent: set[str] = set()
+        while watched:
+            now = self.nodes.read_tagged_many([claim_path(key) for key in watched])
+            for (key, before), found in zip(list(watched.items()), now, strict=True):
+                record = ClaimRecord.parse(found)
+                if found is None or record is None or found.data != before:
+                    del watched[key]
+                elif waiting.is_over(found, record):
+                    silent.add(key)
+                    del watched[key]
+            if watched:
+                waiting.wait_a_little()
+        return silent
 
     def make_groups(self) -> None:
         """Make the groups in which the records lie."""
@@ -194,12 +216,14 @@ class Claims:
 class _Waiting:
     """Waits for others, and notices by the clock of this process when one has given no sign of life for its lease."""
 
-    def __init__(self, nodes: NodeStore, path: str, timeout: float | None) -> None:
+    def __init__(
+        self, nodes: NodeStore, path: str, timeout: float | None, seen: dict[str, tuple[bytes, float]]
+    ) -> None:
         self._path = path
         self._timeout = timeout
         self._end = None if timeout is None else heartbeat.now() + timeout
         self._pause, self._longest = WAITS[nodes.loses_answers]
-        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._seen = seen
 
     def is_over(self, found: Tagged, record: ClaimRecord, *, resume: bool = False) -> bool:
         """Whether a claim may be taken over; that of a key that is being filled, only to go on with it."""

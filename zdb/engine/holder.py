@@ -45,10 +45,14 @@ class Holder:
     def attributes(self) -> dict[str, Any]:
         return asdict(self)
 
+    def can_be_seen(self) -> bool:
+        """Whether it can be told from here if the process has ended."""
+        here = Holder.this_process()
+        return bool(self.boot) and (self.boot, self.namespace) == (here.boot, here.namespace)
+
     def is_dead(self) -> bool:
         """Whether the process has ended for certain; False for processes that cannot be seen from here."""
-        here = Holder.this_process()
-        if not self.boot or (self.boot, self.namespace) != (here.boot, here.namespace):
+        if not self.can_be_seen():
             return False
         state, started = _state_and_start(self.pid)
         return state in "ZX" or started != self.started

@@ -99,10 +99,11 @@ class Maintenance(Handle):
     def gc(self, dry_run: bool = True, grace: float | timedelta = timedelta(days=1)) -> GarbageReport:
         """Collect garbage: old generations, work that was never finished, and records that no value refers to.
 
-        Others may read and write meanwhile; keys that they write or fill are left. What is younger than the grace
-        period stays, by the clock of the store; so does all of a key to which something younger was written. A lazy
-        value that was opened before it was replaced, and is read later than the grace period, raises
-        :class:`~zdb.errors.StaleValueError`.
+        Others may read and write meanwhile; keys that they write or fill are left. If processes elsewhere hold claims
+        and gave no sign of life for the grace period, it is seen first that they give none for their lease. What is
+        younger than the grace period stays, by the clock of the store; so does all of a key to which something younger
+        was written. A lazy value that was opened before it was replaced, and is read later than the grace period,
+        raises :class:`~zdb.errors.StaleValueError`.
 
         Parameters
         ----------

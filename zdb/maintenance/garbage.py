@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import uuid
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from zdb.engine.claim_record import CLAIMS, ClaimRecord
+from zdb.engine.claim_record import CLAIMS, ClaimRecord, claim_path
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, VALUE, node_path
 from zdb.engine.plain import RECORDS
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from zdb.engine.node import Node
-    from zdb.engine.nodes import ObjectStatus
+    from zdb.engine.nodes import ObjectStatus, Tagged
     from zdb.engine.plain import PlainEngine
 
 __all__ = ["GarbageCollection", "claimed_keys", "is_old", "store_time"]
@@ -64,11 +66,13 @@ class GarbageCollection:
         self._now = datetime.now(UTC) if dry_run else store_time(engine)
         self._used: set[str] = set()  # records that values refer to
         self._claimed = claimed_keys(engine)
+        self._silent: set[str] = set()  # keys with claims that processes elsewhere hold, and have lost
         self._lock = threading.Lock()  # of the report and of what values refer to
         self.report = GarbageReport(engine.nodes.url, dry_run, grace.total_seconds())
 
     def run(self) -> GarbageReport:
         """Collect, and return the report."""
+        self._give_back_silent_claims()
         for _ in concurrently(self._collect_at, walk(self._engine, self._path)):
             pass
         if not self._path:
@@ -79,6 +83,24 @@ class GarbageCollection:
         self.report.garbage.sort()
         self.report.busy.sort()
         return self.report
+
+    def _give_back_silent_claims(self) -> None:
+        """Take the claims of processes elsewhere that gave no sign of life for the grace period, nor do so now."""
+        claims = self._engine.claims
+        held = [
+            (found, record)
+            for found, record in claims.below(self._path)
+            if record.state == "held" and not record.plan and not record.holder.can_be_seen()
+        ]
+        if not held:
+            return
+        written = {one.path: one for one in self._nodes.list_status(CLAIMS)}
+        old = [one for one in held if (status := written.get(claim_path(one[1].key))) and self._is_old(status)]
+        self._silent = claims.silent(old)
+        for key in sorted(self._silent) if not self._dry_run else ():
+            with suppress(KeyClaimedError), self._engine.claim(key, blocking=False, hand_out=False, damaged=True):
+                pass
+        self._claimed = claimed_keys(self._engine) - self._silent
 
     def _collect_at(self, found: Found) -> None:
         path, node, error = found
@@ -175,7 +197,7 @@ class GarbageCollection:
             claim = ClaimRecord.parse(self._nodes.read_tagged(node_path(f"{CLAIMS}/{name}")))
             for filling in fillings:
                 path = f"{RECORDS}/fills/{name}/{filling}"
-                is_begun = claim is not None and not claim.plan and claim.is_at_work()
+                is_begun = claim is not None and not claim.plan and claim.is_at_work() and claim.key not in self._silent
                 if claim is None or not (is_begun or claim.plan == path):
                     yield Pile("filling", path, self._nodes.list_status(path))
 
@@ -193,15 +215,20 @@ class GarbageCollection:
 
     def _collect_spent(self, listed: list[ObjectStatus]) -> None:
         found = self._nodes.read_tagged_many([one.path for one in listed])
-        read = [(one, tagged, ClaimRecord.parse(tagged)) for one, tagged in zip(listed, found, strict=True)]
+        read = [(one, tagged, self._as_given_back(tagged)) for one, tagged in zip(listed, found, strict=True)]
         idle = [(one, tagged, record) for one, tagged, record in read if tagged and record and not record.is_at_work()]
         live = self._nodes.get_many([node_path(record.key) for _, _, record in idle])
         for (one, tagged, record), data in zip(idle, live, strict=True):
             node = parsed(record.key, data).node
-            if not record.is_spent(node) or not (record.state == "held" or self._is_old(one)):
+            is_old = record.state == "held" or record.key in self._silent or self._is_old(one)
+            if not record.is_spent(node) or not is_old:
                 continue
             if self._dry_run or self._nodes.remove(one.path, tagged.tag):
                 self.report.garbage.append(Garbage("claim", one.path.rpartition("/")[0], 1, one.size))
+
+    def _as_given_back(self, found: Tagged | None) -> ClaimRecord | None:
+        record = ClaimRecord.parse(found)
+        return replace(record, state="free") if record is not None and record.key in self._silent else record
 
     def _collect(self, pile: Pile) -> None:
         if not self._are_old(pile):
