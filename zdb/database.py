@@ -127,7 +127,7 @@ class Database(
             path = self._at(key)
         except ValueError:
             return False
-        return self._engine.node(path) is not None
+        return self._engine.exists(path)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._engine.names(self._path))
@@ -156,7 +156,11 @@ class Database(
     def info(self, key: Key | None = None) -> Info:
         """Return what is known of a key, or of this database, without loading data."""
         path = self._path if key is None else self._at(key)
-        return Info.of(self._relative(path), self._require(path))
+        node = self._require(path)
+        try:
+            return Info.of(self._relative(path), node)
+        except CorruptChunkError as error:
+            raise CorruptChunkError(f"{self._engine.nodes.url}: {error}") from error
 
     def provenance(self, key: Key) -> Provenance:
         """Return when, by whom, from which code and in which environment a value was made.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import DATABASE
+from zdb.engine.node import DATABASE, UNREADABLE
 from zdb.info import Info
 from zdb.keys import is_listed, join
 
@@ -77,7 +77,7 @@ class Tree:
                 break
             self._left -= 1
             last = position == len(shown) - 1 and not left_out
-            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.of(name, node))
+            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.listed(name, node))
             if engine.is_database(node):
                 inner = guide + ("   " if last else "│  ")
                 if depth is None or level < depth:
@@ -92,6 +92,8 @@ class Tree:
             return (row.name, "", "", "", "")
         if info.kind == DATABASE:
             return (f"{row.name}/", "", "", "", "")
+        if info.kind == UNREADABLE:
+            return (row.name, UNREADABLE, "", "", "")
         shape = "" if info.shape is None else f"({', '.join(map(str, info.shape))})"
         what = " ".join(filter(None, (info.dtype or _short(info.type), shape)))
         age = format_age(info.created, self._now) if info.created else ""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import DATABASE, FOREIGN, VALUE, Node
+from zdb.engine.node import DATABASE, FOREIGN, UNREADABLE, VALUE, Node
 from zdb.engine.store import LocalNodes
 from zdb.errors import InvalidQueryError
 from zdb.handle import Handle
@@ -78,7 +78,7 @@ class Finding(Handle):
         pattern : str, optional
             Compared with the last name of the key, or with all of it where the pattern has a ``/``; ``*`` matches
             ``/`` too.
-        kind : {"value", "database", "foreign"}, optional
+        kind : {"value", "database", "foreign", "unreadable"}, optional
         format, type, dtype : str, optional
             As :meth:`info` shows them; `dtype` also that of any stored array.
         dims : str or sequence of str, optional
@@ -251,7 +251,10 @@ def _nodes_below(engine: PlainEngine, path: str) -> Iterator[Node]:
 
 
 def _row(key: str, node: Node) -> Row:
-    info, attributes = Info.of(key, node), node.attributes
+    info = Info.listed(key, node)
+    if info.kind == UNREADABLE:
+        node = Node(node.path, {}, "unreadable")
+    attributes = node.attributes
     is_value = node.kind == VALUE
     return {
         "key": key,

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import VALUE
+from zdb.engine.node import UNREADABLE, VALUE
+from zdb.errors import CorruptChunkError
 
 if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode, Node
@@ -58,7 +59,7 @@ class Info:
     ----------
     key : str
     kind : str
-        "database", "value" or "foreign" (plain Zarr that zdb did not write).
+        "database", "value", "foreign" (plain Zarr that zdb did not write) or "unreadable" (damaged metadata).
     format, type, dtype : str
         Format, Python type and dtype of the value; empty where there is none.
     shape : tuple of int or None
@@ -89,7 +90,33 @@ class Info:
 
     @classmethod
     def of(cls, key: str, node: Node) -> Info:
-        """Read it from the metadata of a node."""
+        """Read it from the metadata of a node.
+
+        Raises
+        ------
+        CorruptChunkError
+            The metadata cannot be read, or makes no sense.
+        """
+        try:
+            return cls._of(key, node)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CorruptChunkError(
+                f"the metadata of {node.path or 'the database'} makes no sense: {type(error).__name__}: {error}; let zdb repair, or "
+                "db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
+            ) from error
+
+    @classmethod
+    def listed(cls, key: str, node: Node) -> Info:
+        """Read it from the metadata of one node of many; one that cannot be read is of the kind "unreadable"."""
+        try:
+            return cls.of(key, node)
+        except CorruptChunkError:
+            return cls(key, UNREADABLE)
+
+    @classmethod
+    def _of(cls, key: str, node: Node) -> Info:
+        if node.error:
+            raise CorruptChunkError(node.error)
         attributes = node.attributes
         shape = attributes.get("zdb_shape")
         arrays = {name: ArrayInfo.of(array) for name, array in node.arrays.items()}

@@ -20,7 +20,7 @@ __all__ = ["add_commands", "add_find", "catalog_find"]
 
 # Options with a text, by the condition of zdb.Database.find.
 TEXTS = {
-    "kind": ("KIND", "value, database or foreign"),
+    "kind": ("KIND", "value, database, foreign or unreadable"),
     "format": ("NAME", "format, such as table"),
     "type": ("NAME", "Python type"),
     "dtype": ("DTYPE", "dtype of the value or of one of its arrays"),

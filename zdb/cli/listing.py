@@ -51,6 +51,8 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
 
     if row["kind"] == "database":
         return ("database", "-", "-", "-")
+    if row["kind"] == "unreadable":
+        return ("unreadable", "-", "-", "-")
     shape = "" if row["shape"] is None else f"({', '.join(map(str, row['shape']))})"
     data = " ".join(filter(None, (row["dtype"] or row["type"].rpartition(".")[2], shape)))
     created = f"{row['created'][:19].replace('T', ' ')}Z" if row["created"] else "-"

@@ -63,8 +63,29 @@ class Lookup:
         data = self.nodes.get(node_path(path))
         return None if data is None else self._parsed(path, data)
 
+    def exists(self, path: str) -> bool:
+        """Whether there is a key at a path, be it one that cannot be read, or that a newer zdb wrote."""
+        data = self.nodes.get(node_path(path))
+        if data is None:
+            return False
+        if Node.read(path, data).kind in (DATABASE, VALUE):
+            return True
+        try:
+            return not self.is_part_of_value(path)
+        except CorruptChunkError:  # in what lies above it, which was a value, since those alone hold such nodes
+            return False
+
     def _parsed(self, path: str, data: bytes) -> Node | None:
-        return self._known(Node.parse(path, data))
+        return self._known(self.readable(Node.read(path, data)))
+
+    def readable(self, node: Node) -> Node:
+        """Return a node, or raise :class:`~zdb.errors.CorruptChunkError` and say what can be done."""
+        if node.error:
+            raise CorruptChunkError(
+                f"{self.nodes.url}: {node.error}; let zdb repair, or db.repair(dry_run=False), rescue what is there, "
+                "write the key again, or delete it"
+            )
+        return node
 
     def _known(self, node: Node) -> Node | None:
         """Check and remember a node that was read; None if it is a part of a value."""
@@ -88,7 +109,7 @@ class Lookup:
         while parent and parent not in self._databases:
             data = self.nodes.get(node_path(parent))
             if data is not None:
-                node = Node.parse(parent, data)
+                node = self.readable(Node.read(parent, data))
                 if node.kind == VALUE:
                     return True
                 if node.kind == DATABASE:
@@ -103,7 +124,7 @@ class Lookup:
         if node.document["node_type"] == "array" or node.arrays:
             return False
         children = self.children(node.path).values()
-        return not any(child.document["node_type"] == "array" for child in children)
+        return not any(child.document.get("node_type") == "array" for child in children)
 
     def names(self, path: str) -> list[str]:
         """Names of the keys directly in a database, sorted; unfinished work is none."""
@@ -112,12 +133,12 @@ class Lookup:
         return [name for name in names if node_path(join(path, name)) not in absent]
 
     def children(self, path: str, names: list[str] | None = None) -> dict[str, Node]:
-        """Nodes directly below a path, by name, read concurrently."""
+        """Nodes directly below a path, by name, read concurrently; also those that cannot be read."""
         if names is None:
             names = [name for name in self.nodes.list_names(path) if is_listed(name)]
         found = self.nodes.get_many([node_path(join(path, name)) for name in names])
         return {
-            name: Node.parse(join(path, name), data)
+            name: Node.read(join(path, name), data)
             for name, data in zip(names, found, strict=True)
             if data is not None
         }

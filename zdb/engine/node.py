@@ -19,6 +19,7 @@ __all__ = [
     "DATABASE",
     "FOREIGN",
     "FORMAT_VERSION",
+    "UNREADABLE",
     "VALUE",
     "ArrayNode",
     "Node",
@@ -35,6 +36,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 DATABASE, VALUE, FOREIGN = "database", "value", "foreign"
+UNREADABLE = "unreadable"
 JSONDict = dict[str, Any]
 
 # Generations take these encodings in turn. The chunk keys of three in a row differ for arrays of one and more
@@ -148,10 +150,14 @@ class ArrayNode:
 
 @dataclass(frozen=True)
 class Node:
-    """One parsed ``zarr.json``: a database, a value, or something of plain Zarr that zdb did not write."""
+    """One parsed ``zarr.json``: a database, a value, or something of plain Zarr that zdb did not write.
+
+    `error` says why it cannot be read, if :meth:`read` found that; then it is of none of these kinds.
+    """
 
     path: str
     document: JSONDict
+    error: str = ""
 
     @classmethod
     def parse(cls, path: str, data: bytes) -> Node:
@@ -159,9 +165,19 @@ class Node:
             document = json.loads(data)
             if document["zarr_format"] != 3 or document["node_type"] not in ("group", "array"):
                 raise ValueError("it is not Zarr version 3")
+            if not isinstance(document.get("attributes") or {}, dict):
+                raise TypeError("the attributes are no object")
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptChunkError(f"{node_path(path)} is not valid Zarr metadata: {error}") from error
         return cls(path, document)
+
+    @classmethod
+    def read(cls, path: str, data: bytes) -> Node:
+        """Parse one of many, of which one that cannot be read is not to hide the others."""
+        try:
+            return cls.parse(path, data)
+        except CorruptChunkError as error:
+            return cls(path, {}, str(error))
 
     @cached_property
     def attributes(self) -> JSONDict:
@@ -169,7 +185,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        return str(self.attributes.get("zdb_kind", FOREIGN))
+        return UNREADABLE if self.error else str(self.attributes.get("zdb_kind", FOREIGN))
 
     @property
     def id(self) -> str:

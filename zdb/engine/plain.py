@@ -338,7 +338,7 @@ class PlainEngine(Lookup):
 
     def _all_metadata(self, path: str) -> dict[str, JSONDict]:
         found: dict[str, JSONDict] = {}
-        for node in self.children(path).values():
+        for node in map(self.readable, self.children(path).values()):
             below = node.document.get("consolidated_metadata") or {}
             own = {k: v for k, v in node.document.items() if k != "consolidated_metadata"}
             found[node.path] = own

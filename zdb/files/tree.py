@@ -96,6 +96,7 @@ class FileTree:
         """Files and folders directly in a folder, by name, sorted."""
         found = {}
         for name, node in self.engine.children(self._at(key)).items():
+            self.engine.readable(node)
             if not self._is_there(node) or not _is_legal(name):
                 continue
             found[name] = self._entry_of(node)
