@@ -147,6 +147,21 @@ def test_metadata_that_is_a_step_ahead_is_no_damage(db: Database) -> None:
     assert db.verify().ok
 
 
+def test_metadata_that_came_late_below_a_small_value_is_left_over(place: Place) -> None:
+    db = place.open()
+    nodes = db._engine.nodes
+    db["k"] = np.arange(3)
+    late = nodes.get("k/data/zarr.json")
+    assert late is not None
+    for _ in range(3):  # then the keys of chunks are the same again
+        db["k"] = 1
+        nodes.set("k/data/zarr.json", late)
+        assert db.verify().ok
+        assert db.repair().repairs == []
+    db.gc(dry_run=False, grace=0)
+    assert nodes.list_objects("k") == ["k/zarr.json"]
+
+
 def test_nodes_names_and_ids(db: Database, tmp_path: Path) -> None:
     root = tmp_path / "results.zdb"
     db["a"] = 1
