@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from zdb import Database
 
 ADVICE = r"a/zarr\.json is not valid Zarr metadata: .*repair.*delete it"
-WITHOUT_SHAPE = b'{"zarr_format": 3, "node_type": "group", "attributes": {"zdb_kind": "value"}, "consolidated_metadata": \
-{"metadata": {"data": {"node_type": "array"}}}}'
+WITHOUT_SHAPE = b'{"zarr_format": 3, "node_type": "group", "attributes": {"zdb_kind": "value"}, \
+"consolidated_metadata": {"metadata": {"data": {"node_type": "array"}}}}'
 
 
 def with_damage(place: Place, contents: bytes) -> Database:

@@ -101,8 +101,8 @@ class Info:
             return cls._of(key, node)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise CorruptChunkError(
-                f"the metadata of {node.path or 'the database'} makes no sense: {type(error).__name__}: {error}; let zdb repair, or "
-                "db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
+                f"the metadata of {node.path or 'the database'} makes no sense: {type(error).__name__}: {error}; "
+                "let zdb repair, or db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
             ) from error
 
     @classmethod

@@ -138,9 +138,7 @@ class Lookup:
             names = [name for name in self.nodes.list_names(path) if is_listed(name)]
         found = self.nodes.get_many([node_path(join(path, name)) for name in names])
         return {
-            name: Node.read(join(path, name), data)
-            for name, data in zip(names, found, strict=True)
-            if data is not None
+            name: Node.read(join(path, name), data) for name, data in zip(names, found, strict=True) if data is not None
         }
 
     def nodes_below(self, path: str) -> list[Node]:
