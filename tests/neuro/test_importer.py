@@ -9,6 +9,7 @@ import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import dask
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import SimulationFileError, detect_spikes, generate_simrun, import_simrun
+from zdb.neuro import SimulationFileError, detect_spikes, generate_simrun, import_simrun, writing
 from zdb.neuro.imported import KEYS
 
 if TYPE_CHECKING:
@@ -378,6 +379,39 @@ def test_as_many_truncated_files_as_whole_ones(db: zdb.Database, tmp_path: Path,
     for problem in report.problems:
         assert f"_vm_all_traces.csv and {others} run" in problem.message
         assert ("these end earlier" in problem.message) == (truncated == 3)
+
+
+def test_files_that_may_be_truncated_are_noted(db: zdb.Database, small: GeneratedSimrun) -> None:
+    """All that can be told: an end between two lines looks like the end of a file."""
+    cells = small.folder / "20150815-1530_20240" / "simulation_run0000_presynaptic_cells.csv"
+    cells.write_text(f"{cells.read_text()}L1\t99\t{small.time[-1] + 0.02},\n")  # less than a sample later is no doubt
+    assert import_simrun(db, small.folder).notes == ()
+    run = small.folder / "20150815-1530_20241"
+    for number in (0, 1):
+        synapses = run / f"simulation_run{number:04d}_synapses.csv"
+        synapses.write_text(synapses.read_text().splitlines(keepends=True)[0])
+    report = import_simrun(db, small.folder)
+    first = "20150815-1530_20241/simulation_run0000_synapses.csv"
+    assert report.notes == (f"{first} and 1 more: no rows; nothing was active, or it is truncated",)
+    assert report.trials == 4
+    assert f"note: {report.notes[0]}" in str(report)
+
+    voltage = second_voltage_file(small)
+    voltage.write_text("".join(voltage.read_text().splitlines(keepends=True)[:10]))
+    report = import_simrun(db, run, overwrite=True)
+    assert report.notes[1:] == ("20241_vm_all_traces.csv: ends before activity of its trials; is it truncated?",)
+
+
+def test_notes_outlive_a_killed_import(db: zdb.Database, small: GeneratedSimrun) -> None:
+    cells = small.folder / "20150815-1530_20241" / "simulation_run0000_presynaptic_cells.csv"
+    cells.write_text(cells.read_text().splitlines(keepends=True)[0])
+    with (
+        mock.patch.object(writing, "_write", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        import_simrun(db, small.folder)
+    (note,) = import_simrun(db, small.folder).notes
+    assert note.startswith("20150815-1530_20241/simulation_run0000_presynaptic_cells.csv: no rows")
 
 
 def test_nothing_but_bad_files(db: zdb.Database, small: GeneratedSimrun) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 SPIKE_THRESHOLD = 0.0  # mV
+MOST_AFTER_END = 1.0  # ms from the last sample to the last activity, in a whole file
 # Raw files of about this many bytes are read at once; in memory they take about twice as much.
 BATCH_BYTES = 32 << 20
 
@@ -72,6 +73,7 @@ class _Gathered:
     """What was read so far of a batch, key by key; each list has an entry for every trial or run."""
 
     problems: list[Problem] = field(default_factory=list)
+    doubts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     trials: list[str] = field(default_factory=list)
     voltage: list[NDArray[np.float64]] = field(default_factory=list)
     tables: dict[str, list[tuple[int, Any]]] = field(default_factory=lambda: {key: [] for key in READERS})
@@ -129,7 +131,7 @@ def find_time(found: Simrun) -> tuple[NDArray[np.float64], str]:
 
 def read_batch(
     root: Path, runs: Sequence[Run], options: ReadOptions, time: NDArray[np.float64], time_from: str
-) -> tuple[dict[str, Any], list[Problem]]:
+) -> tuple[dict[str, Any], list[Problem], dict[str, list[str]]]:
     """Read some runs.
 
     Parameters
@@ -149,6 +151,8 @@ def read_batch(
         The keys of an import, and their values for these runs.
     problems : list of Problem
         With ``on_error="report"``; trials with bad files are in none of the values.
+    doubts : dict of str to list of str
+        Files that may be truncated, by what speaks for it.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def read_batch(
             _read_run(gathered, root, run, options, time, time_from)
         except (SimulationFileError, OSError) as error:
             _report(gathered, options, run.relative(run.voltage), error, run.trial_index)
-    return dict(_values(gathered, options, time)), gathered.problems
+    return dict(_values(gathered, options, time)), gathered.problems, dict(gathered.doubts)
 
 
 def _report(gathered: _Gathered, options: ReadOptions, path: str, error: Exception, trials: list[str]) -> None:
@@ -180,6 +184,7 @@ def _read_run(
         for site, name in run.sites.items():
             sites[site] = _read_traces(root / run.relative(name), run, time, time_from)
     good = []
+    latest = -np.inf
     for row, (trial, label) in enumerate(zip(run.trials, run.trial_index, strict=True)):
         tables = _read_trial(gathered, root, run, trial, label, options)
         if tables is None:
@@ -187,7 +192,10 @@ def _read_run(
         good.append(row)
         for key, table in tables.items():
             gathered.tables[key].append((len(gathered.trials), table))
+            latest = max(latest, pc.max(pc.list_flatten(table["times"])).as_py() or latest)
         gathered.trials.append(label)
+    if latest > time[-1] + MOST_AFTER_END:
+        gathered.doubts["ends_early"].append(run.relative(run.voltage))
     if good:
         labels = [run.trial_index[row] for row in good]
         gathered.voltage.append(voltage[good])
@@ -224,6 +232,8 @@ def _read_trial(
         except (SimulationFileError, OSError) as error:
             _report(gathered, options, path, error, [label])
             return None
+        if not len(tables[key]):
+            gathered.doubts["no_rows"].append(path)
     return tables
 
 

@@ -13,7 +13,7 @@ from zdb.neuro.link_format import LinkFormat
 from zdb.neuro.parameter_files import MissingFilesError
 from zdb.neuro.readers import SimulationFileError
 from zdb.neuro.relocating import Locator
-from zdb.neuro.report import ImportReport
+from zdb.neuro.report import ImportReport, notes_of_doubts
 from zdb.neuro.simrun import find_simrun
 from zdb.neuro.small_keys import (
     find_parameter_files,
@@ -212,7 +212,7 @@ def import_simrun(
         found.unfinished,
         problems,
         left_out,
-        tuple(files.notes) if files else (),
+        (*(files.notes if files else ()), *notes_of_doubts(batch.doubts for batch in batches)),
     )
 
 

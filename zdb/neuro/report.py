@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-__all__ = ["ImportReport", "MissingFile", "Problem"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["ImportReport", "MissingFile", "Problem", "notes_of_doubts"]
+
+# What may be wrong with a file, and may be not.
+DOUBTS = {
+    "no_rows": "no rows; nothing was active, or it is truncated",
+    "ends_early": "ends before activity of its trials; is it truncated?",
+}
+
+
+def notes_of_doubts(doubts: Iterable[Mapping[str, list[str]]]) -> list[str]:
+    """A note for each kind of doubt that there is about any file."""
+    files: dict[str, list[str]] = {kind: [] for kind in DOUBTS}
+    for each in doubts:
+        for kind, paths in each.items():
+            files[kind] += paths
+    more = {kind: f" and {len(paths) - 1} more" if len(paths) > 1 else "" for kind, paths in files.items()}
+    return [f"{paths[0]}{more[kind]}: {DOUBTS[kind]}" for kind, paths in files.items() if paths]
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,8 @@ class ImportReport:
     missing : tuple of MissingFile
         Files that were not found; references to them are as they were.
     notes : tuple of str
-        References in files that were taken for something else than they say.
+        References in files that were taken for something else than they say, and files that may be
+        truncated.
     """
 
     folder: str

@@ -48,11 +48,14 @@ class Batch:
         Folders of its runs, and their fingerprints.
     problems : list of Problem
         Bad files in it.
+    doubts : dict of str to list of str
+        Files in it that may be truncated, by what speaks for it.
     """
 
     key: str
     runs: dict[str, str]
     problems: list[Problem]
+    doubts: dict[str, list[str]]
 
 
 def stage_batch(
@@ -73,15 +76,15 @@ def stage_batch(
     """
     of_batch = {run.path: fingerprints[run.path] for run in runs}
     name = hashlib.sha256("".join(of_batch.values()).encode()).hexdigest()[:16]
-    values, problems = read_batch(root, runs, options, time, time_from)
-    batch = Batch(f"{STAGING}/{name}", of_batch, problems)
+    values, problems, doubts = read_batch(root, runs, options, time, time_from)
+    batch = Batch(f"{STAGING}/{name}", of_batch, problems, doubts)
     for key, value in values.items():
         if options.mode == "link" and not holds_spike_times(key):
             db.set(f"{batch.key}/{key}", link_to(root, runs, key, value), format=LinkFormat.name)
         else:
             db.set(f"{batch.key}/{key}", value, codec=False)
     reported = [[problem.path, problem.message, list(problem.trials)] for problem in problems]
-    db[f"{batch.key}/{RECORD}"] = {"runs": of_batch, "problems": reported}
+    db[f"{batch.key}/{RECORD}"] = {"runs": of_batch, "problems": reported, "doubts": doubts}
     return batch
 
 
@@ -97,5 +100,5 @@ def find_batches(db: zdb.Database, fingerprints: Mapping[str, str]) -> list[Batc
             del db[key]
             continue
         problems = [Problem(path, message, tuple(trials)) for path, message, trials in record["problems"]]
-        found.append(Batch(key, record["runs"], problems))
+        found.append(Batch(key, record["runs"], problems, record["doubts"]))
     return found
