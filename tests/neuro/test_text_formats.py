@@ -59,3 +59,22 @@ def test_summaries_from_a_path_and_from_a_buffer(tmp_path: Path) -> None:
 def test_another_file_is_refused() -> None:
     with pytest.raises(SimulationFileError, match="no summary"):
         read_input_mapper_summary(io.StringIO("a\tb\n1\t2\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no line that begins with #"),
+        ("\n \n", "no line that begins with #"),
+        ("# a\na\tb\n1\t2\t3\n", "# a: not a table: a line has 3 fields, and the first has 2"),
+        ("# a\na\tb\n1\t2\n1\t2\t3\n", "# a: not a table"),
+        ("# a\na\tb\n1\n", "# a: not a table: a line has 1 fields"),
+        ("# a\n", "# a: not a table"),
+    ],
+)
+def test_malformed_summaries_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SimulationFileError, match=message):
+        read_input_mapper_summary(io.StringIO(text))
+    (tmp_path / "summary.csv").write_text(text)
+    with pytest.raises(SimulationFileError, match=rf"summary\.csv.*{message}"):
+        read_input_mapper_summary(tmp_path / "summary.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from pathlib import Path
@@ -63,7 +64,7 @@ def read_input_mapper_summary(source: str | os.PathLike[str] | TextIO, sep: str 
     ----------
     source : path or text buffer
     sep : str, default tab
-        Between the columns.
+        Between the columns; one sign.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def read_input_mapper_summary(source: str | os.PathLike[str] | TextIO, sep: str 
     Raises
     ------
     SimulationFileError
-        There is no such line, or a table is malformed.
+        There is no such line, or a table is malformed: also if a line has more or fewer fields than the first.
     """
     if isinstance(source, (str, os.PathLike)):
         named, text = os.fspath(source), Path(source).read_text(encoding="utf-8")
@@ -89,10 +90,15 @@ def read_input_mapper_summary(source: str | os.PathLike[str] | TextIO, sep: str 
             if title is None:
                 raise SimulationFileError(f"{named}: the first line does not begin with #, so it is no summary")
             tables[title].append(line)
+    if not tables:
+        raise SimulationFileError(f"{named}: there is no line that begins with #, so it is no summary")
     return {title: _parsed(f"{named}: {title}", lines, sep) for title, lines in tables.items()}
 
 
 def _parsed(named: str, lines: list[str], sep: str) -> Any:
+    widths = [len(row) for row in csv.reader(lines, delimiter=sep)]
+    if other := next((width for width in widths if width != widths[0]), None):
+        raise SimulationFileError(f"{named}: not a table: a line has {other} fields, and the first has {widths[0]}")
     try:
         return pd.read_csv(io.StringIO("\n".join(lines)), sep=sep)
     except ValueError as error:
