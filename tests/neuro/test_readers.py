@@ -15,7 +15,7 @@ from zdb.neuro import (
     read_synapse_activations,
     read_voltage,
 )
-from zdb.neuro.readers import read_trace_numbers
+from zdb.neuro.readers import read_time_span, read_trace_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +81,15 @@ def test_a_row_may_have_no_times_and_no_separator(tmp_path: Path) -> None:
     assert table["times"].to_pylist() == [[], [], [1.5, 2.5]]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blank_lines_are_no_rows(tmp_path: Path, end: str) -> None:
+    lines = [HEADER.strip(), "", "L1\t4\t1.5,", "", " \t", "L1\t5\t", ""]
+    table = read_cell_spikes(write(tmp_path, "".join(line + end for line in lines)))
+    assert table["cell_ID"].to_pylist() == [4, 5]
+    assert table["times"].to_pylist() == [[1.5], []]
+    assert len(read_cell_spikes(write(tmp_path, HEADER + end))) == 0
+
+
 def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
     assert len(read_cell_spikes(write(tmp_path, HEADER))) == 0
 
@@ -88,10 +97,12 @@ def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "truncated"),
+        ("", "is empty"),
         (HEADER + "L1\t4\t1.5,2.", "truncated"),
         (HEADER + "L1\t4\t1.5,\nL1\n", "line 3 has fewer than 2 fields"),
-        (HEADER + "\nL1\t4\t1.5,\n", "line 2 has fewer than 2 fields"),
+        (HEADER + "\nL1\t4\t1.5,\nL1\n", "line 4 has fewer than 2 fields"),
+        (HEADER + "L1\t4\t1.5,nan\nL2\t4\tNaN\n", "line 2 has a time that is no number"),
+        (HEADER + "L1\t4\t\n\nL2\t4\t1.5,-nan,\n", "line 4 has a time that is no number"),
         (HEADER + "L1\tx\t1.5,\n", "'x'"),
         (HEADER + "L1\t\t1.5,\n", "''"),
         (HEADER + "L1\t4\t1.5x,\n", "'1.5x'"),
@@ -131,6 +142,12 @@ def test_voltage_with_tabs_or_commas(tmp_path: Path, content: str) -> None:
     assert read_trace_numbers(path) == [0, 7]
 
 
+def test_voltage_may_end_in_a_blank_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "t\tVm run 00\n0.5\t-60.25\n1.0\t-60.5\n\n")
+    np.testing.assert_array_equal(read_voltage(path)[0], [0.5, 1.0])
+    assert read_time_span(path) == (0.5, 1.0)
+
+
 @given(st.lists(st.floats(), min_size=1, max_size=20))
 def test_any_voltage_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     lines = ["t\tVm run 00", *(f"{i}\t{value!r}" for i, value in enumerate(values))]
@@ -141,7 +158,7 @@ def test_any_voltage_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "truncated"),
+        ("", "is empty"),
         ("t\tVm run 00\n", "no samples"),
         ("t\tVm run 00\n0.5\t-60.25\n1.0\t-60.", "truncated"),
         ("t\tVm run 00\tVm run 01\n0.5\t-60.25\t-61.0\n1.0\t-60.5\n", "Expected 3 columns, got 2"),

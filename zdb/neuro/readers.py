@@ -170,7 +170,7 @@ def read_time_span(path: str | Path) -> tuple[float, float]:
         tail = file.read()
     if not tail.endswith(b"\n"):
         raise SimulationFileError(f"{path}: truncated, the last line is not complete")
-    last = tail[:-1].rpartition(b"\n")[2]
+    last = tail.rstrip().rpartition(b"\n")[2]
     try:
         return _first_number(first), _first_number(last)
     except ValueError as error:
@@ -186,12 +186,15 @@ def _read_times_table(path: Path, columns: dict[str, Any]) -> Any:
     if not data.startswith(b"#"):
         raise SimulationFileError(f"{path}: the first line should be a header that starts with '#'")
     try:
-        rows = pc.split_pattern(_lines(data)[1:], "\t", max_splits=len(columns))
+        lines = _lines(data)[1:]
+        numbers = np.flatnonzero(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
+        rows = pc.split_pattern(lines.take(numbers), "\t", max_splits=len(columns))
         lengths = pc.list_value_length(rows).to_numpy()
         short = np.flatnonzero(lengths <= len(columns))
         if len(short):
             raise SimulationFileError(
-                f"{path}: line {short[0] + 2} has fewer than {len(columns)} fields; the file is truncated or malformed"
+                f"{path}: line {numbers[short[0]] + 2} has fewer than {len(columns)} fields; "
+                "the file is truncated or malformed"
             )
         fields = rows.flatten()
         positions = np.arange(0, len(fields), len(columns) + 1)
@@ -199,8 +202,11 @@ def _read_times_table(path: Path, columns: dict[str, Any]) -> Any:
             name: _converted(fields.take(pa.array(positions + i)), dtype)
             for i, (name, dtype) in enumerate(columns.items())
         }
-        times = fields.take(pa.array(positions + len(columns)))
-        return pa.table({**arrays, "times": _split_times(times)})
+        times = _split_times(fields.take(pa.array(positions + len(columns))))
+        if nan := np.flatnonzero(np.isnan(times.values)).tolist():
+            row = np.searchsorted(times.offsets, nan[0], side="right") - 1
+            raise SimulationFileError(f"{path}: line {numbers[row] + 2} has a time that is no number")
+        return pa.table({**arrays, "times": times})
     except pa.ArrowInvalid as error:
         raise SimulationFileError(f"{path}: {error}") from error
 
@@ -272,6 +278,8 @@ def _header(path: Path, line: bytes) -> list[str]:
 
 def _complete(path: Path) -> bytes:
     data = path.read_bytes()
+    if not data:
+        raise SimulationFileError(f"{path}: is empty")
     if not data.endswith(b"\n"):
         raise SimulationFileError(f"{path}: truncated, the last line is not complete")
     return data.replace(b"\r\n", b"\n") if b"\r" in data else data
