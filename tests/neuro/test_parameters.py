@@ -280,6 +280,15 @@ def test_loaded_files_are_those_of_the_database_now(
     assert local_files()[0].read_text() == "another\n"
 
 
+def test_files_are_found_by_name_in_linked_folders(
+    db: zdb.Database, made: GeneratedSimrun, anatomy: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "linked").symlink_to(anatomy)
+    assert import_simrun(db, made.folder, relocate={"/unused": place}).missing == ()
+
+
 def test_relative_paths_of_the_same_text(db: zdb.Database, small: GeneratedSimrun) -> None:
     """The same parameters in two folders refer to the file that lies beside them."""
     for run in small.folder.iterdir():

@@ -61,6 +61,21 @@ def test_any_depth_and_unfinished_runs(small: GeneratedSimrun) -> None:
     assert found.unfinished == (f"a/{runs[0].name}_running",)
 
 
+def test_linked_folders_are_followed_once(small: GeneratedSimrun, tmp_path: Path) -> None:
+    """From outside of the results; what a link inside of them leads to is found anyway."""
+    first, second = sorted(small.folder.glob("2015*"))
+    elsewhere = tmp_path / "elsewhere" / "deep"
+    elsewhere.mkdir(parents=True)
+    second.rename(elsewhere / second.name)
+    (small.folder / "a_link").symlink_to(first)
+    (small.folder / "linked").symlink_to(elsewhere.parent)
+    (small.folder / "linked_again").symlink_to(elsewhere)
+    (elsewhere / "round").symlink_to(tmp_path)
+    (elsewhere / "back").symlink_to(small.folder)
+    (small.folder / "gone").symlink_to(tmp_path / "gone")
+    assert [run.path for run in find_simrun(small.folder).runs] == [first.name, f"linked/deep/{second.name}"]
+
+
 def test_a_run_folder_itself(small: GeneratedSimrun) -> None:
     found = find_simrun(small.folder / "20150815-1530_20240")
     assert found.trial_index == ["000000", "000001"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zdb.neuro.walking import walk
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Locator"]
@@ -75,8 +77,7 @@ class Locator:
 def _files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root.absolute()
-    for parent, folders, names in os.walk(root.absolute()):
-        folders.sort()
-        for name in sorted(names):
+    for parent, _, names in walk(root.absolute()):
+        for name in names:
             if not name.endswith(RESULT_SUFFIXES):
                 yield Path(parent, name)

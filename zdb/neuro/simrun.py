@@ -19,6 +19,7 @@ import pandas as pd
 
 from zdb.neuro.readers import SimulationFileError, read_trace_numbers
 from zdb.neuro.report import Problem
+from zdb.neuro.walking import walk
 
 __all__ = ["OnError", "Run", "Simrun", "Trial", "find_simrun"]
 
@@ -136,7 +137,7 @@ class Simrun:
 
 
 def find_simrun(folder: str | Path, on_error: OnError = "error") -> Simrun:
-    """Find the runs and trials in a folder of simulation results, at any depth.
+    """Find the runs and trials in a folder of simulation results, at any depth and in linked folders.
 
     Only names, and the headers of the voltage files, are read.
 
@@ -159,7 +160,7 @@ def find_simrun(folder: str | Path, on_error: OnError = "error") -> Simrun:
     runs: list[Run] = []
     unfinished: list[str] = []
     problems: list[Problem] = []
-    for parent, folders, files in os.walk(root):
+    for parent, folders, files in walk(root):
         path = Path(parent).relative_to(root)
         unfinished += [(path / name).as_posix() for name in folders if UNFINISHED in name]
         folders[:] = [name for name in folders if UNFINISHED not in name]
@@ -183,7 +184,7 @@ def find_simrun(folder: str | Path, on_error: OnError = "error") -> Simrun:
 
 def _run(folder: Path, path: str, files: list[str]) -> Run | None:
     """The run in a folder, or None if there are no voltage traces in it."""
-    files = sorted(name for name in files if UNFINISHED not in name)
+    files = [name for name in files if UNFINISHED not in name]
     voltage = _only(folder, [name for name in files if name.endswith(VOLTAGE_SUFFIXES)], "voltage traces")
     if voltage is None:
         return None
