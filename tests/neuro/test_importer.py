@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import SimulationFileError, detect_spikes, generate_simrun, import_simrun, writing
+from zdb.neuro import SimulationFileError, detect_spikes, find_simrun, generate_simrun, import_simrun, writing
 from zdb.neuro.imported import KEYS
 
 if TYPE_CHECKING:
@@ -422,9 +422,9 @@ def test_nothing_but_bad_files(db: zdb.Database, small: GeneratedSimrun) -> None
     assert_no_keys(db)
 
 
-@pytest.mark.parametrize("prefix", ["{pid}", "seed_{pid}", "seed17_pid{pid}"])
+@pytest.mark.parametrize("prefix", ["{pid}", "seed_{pid}", "1234_{pid}", "seed_1234_{pid}", "seed17_pid{pid}"])
 def test_recording_sites(db: zdb.Database, small: GeneratedSimrun, prefix: str) -> None:
-    """Files of all three naming schemes, two sites; the second is in the second run only."""
+    """Files of all naming schemes, two sites; the second is in the second run only."""
     spikes = 0
     for run in small.folder.iterdir():
         pid = run.name.rpartition("_")[2]
@@ -490,6 +490,16 @@ def test_leaving_out_what_is_there_needs_overwrite(db: zdb.Database, small: Gene
     import_simrun(db, small.folder, overwrite=True, **leave_out)
     assert not keys[option] & set(db.keys(recursive=True))
     import_simrun(db, small.folder, **leave_out)
+
+
+@pytest.mark.parametrize("process", ["20240", "1234_20240", "seed17_pid20240"])
+@pytest.mark.parametrize("site", ["7_apical", "038_1.0"])
+def test_a_site_may_begin_with_a_number(small: GeneratedSimrun, process: str, site: str) -> None:
+    """What stands before it in the name of the voltage file is known."""
+    run = small.folder / "20150815-1530_20240"
+    (run / "20240_vm_all_traces.csv").rename(run / f"{process}_vm_all_traces.csv")
+    shutil.copy(run / f"{process}_vm_all_traces.csv", run / f"{process}_{site}_vm_dend_traces.csv")
+    assert list(find_simrun(small.folder).runs[0].sites) == [site]
 
 
 def test_a_truncated_dendritic_file_costs_the_run(db: zdb.Database, small: GeneratedSimrun) -> None:

@@ -28,7 +28,9 @@ OnError = Literal["error", "report"]
 VOLTAGE_SUFFIXES = ("vm_all_traces.csv", "vm_all_traces.npz")
 SITE_SUFFIXES = ("_vm_dend_traces.csv", "_vm_dend_traces.npz")
 PARAMETER_SUFFIXES = {"neuron": "_neuron_model.param", "network": "_network_model.param"}
-# What stands before the site: the number of the process; "seed_" and a number; a seed and a process, "seed1_pid2".
+# What stands before the site: what stands before the voltage, perhaps after a seed; or a number, "seed_" and a number,
+# a seed and a process, "seed1_pid2".
+SEED = r"(?:(?:seed_?)?\d+_)?"
 PROCESS = re.compile(r"(?:seed_\d+|seed\d+_pid\d+|(?:pid)?\d+)_")
 SITE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 ACTIVITY_FILE = re.compile(r"simulation_run(\d+)_(synapses|presynaptic_cells)\.csv")
@@ -212,8 +214,8 @@ def _sites(folder: Path, voltage: str, files: list[str]) -> dict[str, str]:
         if not name.endswith(SITE_SUFFIXES):
             continue
         stem = name.rpartition("_vm_dend_traces")[0]
-        process = PROCESS.match(stem)
-        site = stem.removeprefix(own) if own and stem.startswith(own) else stem[process.end() :] if process else stem
+        process = (own and re.match(SEED + re.escape(own), stem)) or PROCESS.match(stem)
+        site = stem[process.end() :] if process else stem
         if not SITE.fullmatch(site):
             raise SimulationFileError(
                 f"{folder / name}: {site!r} cannot be the name of a recording site in a database; rename the file, "
