@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest
 import zdb
 from zdb.cli import main
 from zdb.cli.main import build_parser
+from zdb.neuro import generate_simrun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +107,72 @@ def test_removing_and_moving(url: str) -> None:
     assert main(["mv", url, "soma", "cell"]) == 0
     assert main(["rm", url, "params"]) == 0
     assert zdb.open(url).keys(recursive=True) == ["cell/voltage", "rates"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ls", "{url}/missing"], "{url}/missing: there is no database"),
+        (["get", "{url}", "pickled", "-"], "open the database with --allow-pickle"),
+        (["put", "{url}", "p", "{folder}/p.json", "--no-overwrite"], "p: exists, and --no-overwrite was given"),
+        (["import", "files", "{folder}/p.json", "{url}"], "p: exists; --overwrite replaces it"),
+        (["cp", "{url}", "{url}.2", "params"], "params: exists in {url}.2; --overwrite replaces it"),
+        (["export", "{url}", "{folder}"], "{folder}: exists; --force replaces it"),
+        (["put", "{folder}/group", "k", "{folder}/p.json"], "is a plain Zarr group; make it a database with zdb.adopt"),
+        (["info", "{url}", "damaged"], "let zdb repair --yes rescue what is there"),
+    ],
+)
+def test_messages_speak_of_options(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    db = zdb.open(url)
+    db.set("pickled", {1, 2}, format="pickle")
+    db["p"] = db["damaged"] = 1
+    (tmp_path / "x.zdb" / "damaged" / "zarr.json").write_bytes(b"")
+    zdb.open(f"{url}.2")["params"] = 2
+    (tmp_path / "p.json").write_text("3")
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    assert main([argument.format(url=url, folder=tmp_path) for argument in arguments]) not in (0, 2)
+    printed = capsys.readouterr().err
+    assert words.format(url=url, folder=tmp_path) in printed
+    assert not re.search(r"\b(overwrite|mode|allow_pickle|dry_run)=", printed)
+
+
+@pytest.fixture
+def incomplete(tmp_path: Path) -> Path:
+    """Results whose parameter file refers to a file that is not there."""
+    made = generate_simrun(tmp_path / "made", runs=1, trials=2, duration=5.0)
+    (run,) = (path.parent for path in made.folder.rglob("*_vm_all_traces.*"))
+    (run / "0a1b_neuron_model.param").write_text("{'neuron': {'filename': '/gone/cell.hoc'}}")
+    return made.folder
+
+
+@pytest.mark.parametrize("key", [[], ["runs/first"]])
+def test_an_import_that_fails_leaves_nothing(
+    incomplete: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: list[str]
+) -> None:
+    url = str(tmp_path / "new.zdb")
+    assert main(["import", "simrun", str(incomplete), url, *key, "-q"]) == 1
+    printed = capsys.readouterr().err
+    assert "/gone/cell.hoc" in printed
+    assert "--relocate OLD=NEW" in printed
+    assert "--missing report" in printed
+    assert "relocate=" not in printed
+    assert not (tmp_path / "new.zdb").exists()
+    assert url not in set(zdb.catalog()["url"])
+    assert main(["import", "simrun", str(incomplete), url, *key, "-q", "--missing", "report"]) == 0
+    assert zdb.open(url).keys(recursive=True)
+
+
+def test_an_import_that_fails_leaves_the_database_that_was_there(incomplete: Path, tmp_path: Path) -> None:
+    zdb.open(tmp_path / "empty.zdb")
+    (tmp_path / "none").mkdir()
+    for folder in (incomplete, tmp_path / "none"):
+        assert main(["import", "simrun", str(folder), str(tmp_path / "empty.zdb"), "-q"]) == 1
+        assert list(zdb.open(tmp_path / "empty.zdb", "r")) == []
+    assert main(["import", "simrun", str(tmp_path / "none"), str(tmp_path / "new.zdb"), "-q"]) == 1
+    assert not (tmp_path / "new.zdb").exists()
 
 
 @pytest.mark.s3

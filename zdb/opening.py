@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,6 +16,7 @@ from zdb.errors import (
     DatabaseNotFoundError,
     KeyExistsError,
     NotADatabaseError,
+    ZdbError,
 )
 from zdb.openers import opener_of
 from zdb.records import default_place
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.store import NodeStore
 
-__all__ = ["adopt", "open"]
+__all__ = ["adopt", "discard_empty", "open"]
 
 Mode = Literal["r", "r+", "a", "w-"]
 MODES = ("r", "r+", "a", "w-")
@@ -144,6 +146,17 @@ def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any
         raise NotADatabaseError(f"{nodes.url}: is an array or a value, not a group of groups")
     _adopt_below(engine, root)
     return Database(engine)
+
+
+def discard_empty(db: Database) -> None:
+    """Remove a database that was just made, and forget it in the catalog, unless there is anything in it."""
+    nodes, id = db._engine.nodes, db.info().id  # noqa: SLF001
+    if db.keys(recursive=True):
+        return
+    nodes.delete(sorted(nodes.list_objects(""), key=lambda path: path != node_path("")))
+    nodes.prune("")
+    with contextlib.suppress(ZdbError):  # there is no catalog, or it cannot be written
+        Catalog().forget(id)
 
 
 def _adopt_below(engine: PlainEngine, node: Node) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zdb.cli.commands import Result, open_database
+from zdb.errors import DatabaseNotFoundError
+from zdb.opening import discard_empty
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zdb import Database
     from zdb.cli.commands import Commands
 
 __all__ = ["add_commands"]
@@ -52,14 +58,28 @@ def _relocation(text: str) -> tuple[str, str]:
     return old, new
 
 
+@contextmanager
+def _target(options: argparse.Namespace) -> Iterator[Database]:
+    """Open the database, or make it; what was made is removed again if the import fails and nothing is in it."""
+    try:
+        db, is_new = open_database(options, "r+"), False
+    except DatabaseNotFoundError:
+        db, is_new = open_database(options, "a"), True
+    try:
+        yield db
+    except BaseException:
+        if is_new:
+            discard_empty(db)
+        raise
+
+
 def _import_files(options: argparse.Namespace) -> Result:
     from zdb import config, import_files
 
     if not Path(options.source).exists():
         raise FileNotFoundError(2, "there is no such file or folder", options.source)
-    db = open_database(options, "a")
     show = not options.quiet
-    with config.set({"progress": show and sys.stderr.isatty()}):
+    with _target(options) as db, config.set({"progress": show and sys.stderr.isatty()}):
         report = import_files(options.source, db, options.key, overwrite=options.overwrite, progress=show)
     return Result("" if options.quiet else str(report), report.to_dict())
 
@@ -69,18 +89,18 @@ def _import_simrun(options: argparse.Namespace) -> Result:
 
     if not Path(options.folder).is_dir():
         raise FileNotFoundError(2, "there is no such folder", options.folder)
-    db = open_database(options, "a")
-    target = db if options.key is None else db.database(options.key, create=True)
-    report = import_simrun(
-        target,
-        options.folder,
-        overwrite=options.overwrite,
-        relocate=dict(options.relocate),
-        missing=options.missing,
-        mode=options.mode,
-        on_error=options.on_error,
-        progress=not options.quiet,
-    )
+    with _target(options) as db:
+        target = db if options.key is None else db.database(options.key, create=True)
+        report = import_simrun(
+            target,
+            options.folder,
+            overwrite=options.overwrite,
+            relocate=dict(options.relocate),
+            missing=options.missing,
+            mode=options.mode,
+            on_error=options.on_error,
+            progress=not options.quiet,
+        )
     for line in str(report).splitlines()[1:]:
         print(f"zdb: warning: {line}", file=sys.stderr)
     document = {

@@ -26,6 +26,7 @@ from zdb.cli import (
     transfer,
 )
 from zdb.cli.commands import Commands, common_options
+from zdb.cli.wording import in_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (errors.ZdbError, OSError) as error:
         if options.traceback:
             raise
-        print(f"zdb: error: {_message(error)}", file=sys.stderr)
+        print(f"zdb: error: {_message(error, options)}", file=sys.stderr)
         return next(code for classes, code in EXIT_CODES if isinstance(error, classes))
     return result.exit_code if result else 0
 
@@ -120,8 +121,7 @@ def _print(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding))
 
 
-def _message(error: Exception) -> str:
+def _message(error: Exception, options: argparse.Namespace) -> str:
     if isinstance(error, OSError) and not isinstance(error, errors.ZdbError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    advice = " (the option --allow-pickle)" if isinstance(error, errors.PickleRefusedError) else ""
-    return (str(error) or type(error).__name__) + advice
+    return in_options(str(error), options) or type(error).__name__
