@@ -114,6 +114,20 @@ def test_a_copy_is_told_and_gets_a_new_id_on_request(db: zdb.Database, tmp_path:
     assert set(zdb.catalog().url) == {db.url, str(copy)}
 
 
+def test_a_link_is_no_copy(db: zdb.Database, tmp_path: Path) -> None:
+    """Warnings are errors here."""
+    link = tmp_path / "links" / "link.zdb"
+    link.parent.mkdir()
+    link.symlink_to(db.url)
+    zdb.open(link)["k"] = 1
+    assert zdb.open(id=id_of(db)).url == db.url
+    assert list(zdb.catalog.search(link).state) == ["known"]
+    assert list(zdb.catalog().url) == [db.url]
+    moved = shutil.move(db.url, tmp_path / "moved.zdb")
+    zdb.open(moved)
+    assert list(zdb.catalog().url) == [str(moved)]
+
+
 def test_search_registers_what_lies_below_a_folder(tmp_path: Path) -> None:
     with zdb.config.set({"catalog": False}):
         for name in ("a.zdb", "deep/er/b.zdb"):

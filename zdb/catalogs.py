@@ -14,7 +14,7 @@ from zdb.engine.plain import PlainEngine, new_id
 from zdb.engine.store import open_store
 from zdb.errors import CorruptChunkError, DatabaseNotFoundError, InvalidQueryError, NotADatabaseError, ZdbError
 from zdb.openers import opener_of
-from zdb.records import CatalogWarning, Record, Records, default_place
+from zdb.records import CatalogWarning, Record, Records, default_place, is_same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -153,7 +153,7 @@ class Catalog(Records):
         record = self.get(id)
         if record is not None:
             self.put(_counted(record, storage_options))
-        return (id, url, "new" if known is None else "known" if known.url == url else "moved")
+        return (id, url, "new" if known is None else "known" if is_same_place(known.url, url) else "moved")
 
     def merge(self, other: Records | str | os.PathLike[str]) -> int:
         """Take over the records of another catalog; of two with one id, the one that was seen last stays.

@@ -24,7 +24,7 @@ from zdb.errors import CatalogError, DatabaseNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CatalogWarning", "Record", "Records", "default_place", "state_directory"]
+__all__ = ["CatalogWarning", "Record", "Records", "default_place", "is_same_place", "state_directory"]
 
 # A record that is younger is not written again when its database is opened.
 FRESH = timedelta(minutes=10)
@@ -230,7 +230,7 @@ class Records:
         now = Record.now(id, url)
         if known is None:
             self.put(now)
-        elif known.url != url:
+        elif not is_same_place(known.url, url):
             if is_there(known):
                 return known
             self.put(replace(now, created=known.created, keys=known.keys, nbytes=known.nbytes))
@@ -245,6 +245,14 @@ class Records:
 
     def __repr__(self) -> str:
         return f"zdb.{type(self).__name__}({self.url!r})"
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two URLs name one place; on the local disk, also by symbolic links."""
+    try:
+        return one == other or Path(one).samefile(other)
+    except OSError:  # one of them is not there, or no local path
+        return False
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
