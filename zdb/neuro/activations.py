@@ -10,9 +10,9 @@ import pandas as pd
 import xarray as xr
 
 import zdb
-from zdb.neuro.binning import bin_numbers
 from zdb.neuro.celltypes import DERIVED, EXCITATORY, INHIBITORY, add_groups, needed_columns
 from zdb.neuro.events import TRIAL, Events, events_of
+from zdb.neuro.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,18 +35,18 @@ class _Grouping:
     def __init__(
         self,
         names: Sequence[str],
-        edges: NDArray[Any],
+        steps: Steps,
         lists: dict[str, Any],
     ) -> None:
         self.names = list(names)
-        self.edges = edges
+        self.steps = steps
         self.lists = lists
         self.levels: list[list[Any]] = [[] for _ in self.names]
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of groups, which are all combinations of the levels, and of bins."""
-        return int(np.prod([len(level) for level in self.levels])), len(self.edges) - 1
+        return int(np.prod([len(level) for level in self.levels])), self.steps.number
 
     def learn(self, columns: pd.DataFrame) -> None:
         """Add the levels that occur in some rows."""
@@ -67,7 +67,7 @@ class _Grouping:
             found = codes[groups[name].cat.codes.to_numpy()]
             labelled &= found >= 0
             group = group * len(level) + found
-        place = bin_numbers(events.times, self.edges)
+        place = self.steps.places(events.times, with_end=True)
         cell = (trial[events.rows] * number_of_groups + group[events.rows]) * bins + place
         inside = (place >= 0) & (labelled & (trial >= 0))[events.rows]
         counts = np.bincount(cell[inside], minlength=trials * number_of_groups * bins)
@@ -78,7 +78,7 @@ class _Grouping:
         coords: dict[str, Any] = {
             "trial": ("trial", np.asarray(trials, dtype=object)),
             "group": ("group", np.array(["__".join(map(str, labels)) for labels in combined], dtype=object)),
-            "time": ("time", self.edges[:-1].astype(np.float64), {"units": "ms", "long_name": "beginning of the bin"}),
+            "time": ("time", self.steps.starts, {"units": "ms", "long_name": "beginning of the bin"}),
         }
         for number, name in enumerate(self.names):
             if len(self.names) > 1 or name != "group":
@@ -125,7 +125,7 @@ def count_activations(
     names = [groupby] if isinstance(groupby, str) else list(groupby)
     grouping = _Grouping(
         names,
-        np.arange(min_time, max_time + bin_size, bin_size),
+        Steps.between(min_time, max_time, bin_size),
         {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown},
     )
     grouping.learn(events.columns)
@@ -183,7 +183,7 @@ def bin_activations(
 
     names = [groupby] if isinstance(groupby, str) else list(groupby)
     lists = {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown}
-    grouping = _Grouping(names, np.arange(min_time, max_time + bin_size, bin_size), lists)
+    grouping = _Grouping(names, Steps.between(min_time, max_time, bin_size), lists)
     spans: dict[str, tuple[int, int]] = {}  # first row of each trial, and the row after its last one
     for start, columns in _columns_in_parts(db, needed_columns(names)):
         grouping.learn(columns)

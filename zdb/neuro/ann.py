@@ -11,12 +11,12 @@ import xarray as xr
 
 import zdb
 from zdb.neuro.activations import SOURCE
-from zdb.neuro.binning import bin_numbers
 from zdb.neuro.celltypes import EXCITATORY, INHIBITORY, add_groups
 from zdb.neuro.events import TRIAL, events_of
 from zdb.neuro.morphology import section_bins, spatial_bin_names
 from zdb.neuro.parameters import load_parameters
 from zdb.neuro.spikes import one_hot, time_since_spike
+from zdb.neuro.steps import Steps
 from zdb.neuro.voltage import max_voltage
 
 if TYPE_CHECKING:
@@ -146,15 +146,15 @@ def activation_array(
         A cell type is in neither list.
     """
     events = events_of(activations)
-    edges = np.arange(min_time, max_time + bin_size, bin_size)
+    steps = Steps.between(min_time, max_time, bin_size)
     names = spatial_bin_names(bins)
     trial = pd.Index(list(trials)).get_indexer(events.labels)
     kind = add_groups(events.columns, ["EI"], excitatory, inhibitory)["EI"].to_numpy()
     section = events.columns["section_ID"].to_numpy(np.int64)
     place = _Places(bins).of(section, events.columns["soma_distance"].to_numpy(np.float64))
-    shape = (len(trials), len(TYPES), len(names), len(edges) - 1)
+    shape = (len(trials), len(TYPES), len(names), steps.number)
     row = (trial * len(TYPES) + (kind == "INH")) * len(names) + place
-    step = bin_numbers(events.times, edges)
+    step = steps.places(events.times, with_end=True)
     inside = (step >= 0) & (trial[events.rows] >= 0)
     cell = row[events.rows] * shape[3] + step
     strength = None
@@ -162,7 +162,7 @@ def activation_array(
         each = [weights[t][s] for t, s in zip(events.labels, events.columns["synapse_type"], strict=True)]
         strength = np.array(each)[events.rows][inside]
     counts = np.bincount(cell[inside], strength, minlength=int(np.prod(shape))).astype(np.float32).reshape(shape)
-    coords = {"trial": list(trials), "EI": list(TYPES), "bin": names, "time": edges[:-1].astype(np.float64)}
+    coords = {"trial": list(trials), "EI": list(TYPES), "bin": names, "time": steps.starts}
     return xr.DataArray(counts, coords, ("trial", "EI", "bin", "time"))
 
 

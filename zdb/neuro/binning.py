@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zdb.neuro.events import Events, event_parts, events_of
+from zdb.neuro.events import event_parts, events_of
+from zdb.neuro.steps import Steps
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -54,9 +55,11 @@ def bin_times(
     bin_size : float, default 1
         In ms.
     min_time, max_time : float, optional
-        Range of the bins in ms; by default from the first to the last time.
+        Range of the bins in ms; by default from the first to the last time. The last bin goes beyond it if the bins do
+        not fit. A time that misses an edge by less than 1e-7 of a bin is at that edge, because most sizes, such as 0.1,
+        have no exact floating-point number.
     edges : array_like, optional
-        Edges of the bins in ms, instead of `bin_size`, `min_time` and `max_time`.
+        Edges of the bins in ms, instead of `bin_size`, `min_time` and `max_time`; times are compared with them exactly.
     normalize : bool, default True
         Divide by the number of rows.
     rate : bool, default False
@@ -77,13 +80,25 @@ def bin_times(
     if edges is not None:
         if not bin_size is min_time is max_time is None:
             raise ValueError("give either edges, or bin_size, min_time and max_time")
-        borders = np.asarray(edges)
+        steps, borders = None, np.asarray(edges)
     else:
-        borders = _time_edges(times, 1 if bin_size is None else bin_size, min_time, max_time)
+        steps = _steps(times, 1 if bin_size is None else bin_size, min_time, max_time)
+        borders = steps.edges
+    bins = len(borders) - 1
     rows, counted = 0, []
     for events in event_parts(times):
         rows += len(events)
-        counted.append(_per_row(events, borders) if per_trial else np.histogram(events.times, borders)[0])
+        if steps is None and not per_trial:
+            counted.append(np.histogram(events.times, borders)[0])
+            continue
+        place = bin_numbers(events.times, borders) if steps is None else steps.places(events.times, with_end=True)
+        place += 1  # the first column is of those outside
+        if per_trial:
+            place += events.rows * (bins + 1)
+        table = np.bincount(place, minlength=(len(events) if per_trial else 1) * (bins + 1)).reshape(-1, bins + 1)[
+            :, 1:
+        ]
+        counted.append(table if per_trial else table[0])
     counts: NDArray[Any] = np.concatenate(counted) if per_trial else np.sum(counted, axis=0)
     if normalize and not per_trial:
         counts = counts / float(rows)
@@ -92,14 +107,14 @@ def bin_times(
     return Binned(borders, counts)
 
 
-def _time_edges(times: Any, bin_size: float, min_time: float | None, max_time: float | None) -> NDArray[Any]:
+def _steps(times: Any, bin_size: float, min_time: float | None, max_time: float | None) -> Steps:
     if min_time is None or max_time is None:
         ranges = [(part.times.min(), part.times.max()) for part in event_parts(times) if part.times.size]
         if not ranges:
             raise ValueError("there are no times, so nothing says the range of the bins: give min_time and max_time")
         min_time = min(first for first, _ in ranges) if min_time is None else min_time
         max_time = max(last for _, last in ranges) if max_time is None else max_time
-    return np.arange(min_time, max_time + bin_size, bin_size)
+    return Steps.between(min_time, max_time, bin_size)
 
 
 def bin_numbers(times: NDArray[np.float64], edges: NDArray[Any]) -> NDArray[np.int64]:
@@ -118,14 +133,6 @@ def bin_numbers(times: NDArray[np.float64], edges: NDArray[Any]) -> NDArray[np.i
     place[times == edges[-1]] = bins - 1
     place[(place < 0) | (place >= bins)] = -1
     return place
-
-
-def _per_row(events: Events, edges: NDArray[Any]) -> NDArray[np.int64]:
-    bins = len(edges) - 1
-    place = bin_numbers(events.times, edges)
-    inside = place >= 0
-    flat = np.bincount(events.rows[inside] * bins + place[inside], minlength=len(events) * bins)
-    return flat.astype(np.int64).reshape(len(events), bins)
 
 
 def bin_distances(
@@ -208,14 +215,14 @@ def bin_distances_and_times(
     KeyError
         There is no such column.
     """
-    edges = np.arange(min_time, max_time + bin_size, bin_size)
-    bins = len(edges) - 1
+    steps = Steps.between(min_time, max_time, bin_size)
+    bins = steps.number
     total = np.zeros((0, bins), dtype=np.int64)
     for events in event_parts(activations):
         distances = events.columns[distance_column].to_numpy(np.float64)
         level = np.floor(distances / distance_bin_size).astype(np.int64)
         levels = max(int(level.max(initial=-1)) + 1, len(total))
-        place = bin_numbers(events.times, edges)
+        place = steps.places(events.times, with_end=True)
         inside = place >= 0
         flat = np.bincount(level[events.rows[inside]] * bins + place[inside], minlength=levels * bins)
         counts = flat.astype(np.int64).reshape(levels, bins)

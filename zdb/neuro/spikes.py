@@ -9,6 +9,7 @@ import pandas as pd
 
 import zdb
 from zdb.neuro.events import TRIAL, Events, events_of
+from zdb.neuro.steps import Steps
 from zdb.neuro.traces import traces_of
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ def time_since_spike(
     spike_times : zdb.Ragged, pandas.DataFrame, array_like or list of array_like
         A row for each trial, in ms, see :func:`spike_counts`.
     min_time, max_time, step : float
-        The times are ``numpy.arange(min_time, max_time, step)``, in ms.
+        The times are `min_time`, ``min_time + step``, … before `max_time`, in ms. A spike that is less than 1e-7 of a
+        step away from one of them is at that time.
     fill : float or None, default 1000
         What stands before the first spike; None for the time itself.
 
@@ -187,11 +189,13 @@ def time_since_spike(
         In ms; 0 at a step that is the time of a spike.
     """
     events = events_of(spike_times)
-    grid = np.arange(min_time, max_time, step, dtype=np.float64)
-    first = np.searchsorted(grid, events.times)  # the first step that is not before the spike
+    steps = Steps.between(min_time, max_time, step)
+    grid = steps.starts
+    times = steps.snapped(events.times)
+    first = np.searchsorted(grid, times)  # the first step that is not before the spike
     latest = np.full((len(events), grid.size), -np.inf)
     seen = first < grid.size
-    np.maximum.at(latest, (events.rows[seen], first[seen]), events.times[seen])
+    np.maximum.at(latest, (events.rows[seen], first[seen]), times[seen])
     elapsed = grid - np.maximum.accumulate(latest, axis=1)
     return np.where(np.isinf(elapsed), grid if fill is None else fill, elapsed)
 
@@ -207,16 +211,18 @@ def one_hot(spike_times: Any, min_time: float, max_time: float, step: float = 1.
     spike_times : zdb.Ragged, pandas.DataFrame, array_like or list of array_like
         A row for each trial, in ms, see :func:`spike_counts`.
     min_time, max_time, step : float
-        Step *i* begins at ``numpy.arange(min_time, max_time, step)[i]`` and is `step` ms long, its end not included.
+        Step *i* begins at ``min_time + i * step`` and is `step` ms long, its end not included; as many as reach
+        `max_time`. A spike that is less than 1e-7 of a step before the beginning of a step is in it, because most
+        steps, such as 0.025, have no exact floating-point number.
 
     Returns
     -------
     ndarray of bool, shape (trials, steps)
     """
     events = events_of(spike_times)
-    starts = np.arange(min_time, max_time, step, dtype=np.float64)
-    place = np.searchsorted(starts, events.times, side="right") - 1
-    inside = (place >= 0) & (events.times < (starts[-1] + step if starts.size else -np.inf))
-    hot = np.zeros((len(events), starts.size), dtype=bool)
+    steps = Steps.between(min_time, max_time, step)
+    place = steps.places(events.times)
+    inside = place >= 0
+    hot = np.zeros((len(events), steps.number), dtype=bool)
     hot[events.rows[inside], place[inside]] = True
     return hot
