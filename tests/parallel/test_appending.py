@@ -144,7 +144,6 @@ def test_a_part_that_does_not_fit_says_why(db, part, dim, message) -> None:
     ("value", "part", "message"),
     [
         ({"a": 1}, {"b": 2}, "format 'json' cannot be added to"),
-        ([np.arange(3), np.arange(2)], [np.arange(1)], "format 'ragged'"),
         (xr.DataTree(run(0, 3)), run(3, 4), "DataTree"),
         (np.ma.masked_array([1, 2], [True, False]), np.arange(3), "class 'masked'"),
         (

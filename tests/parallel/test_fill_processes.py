@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from zdb import Ragged
 from zdb.errors import KeyNotFoundError, NotFillingError, StaleValueError, ZdbError
 from zdb.parallel import records
 
@@ -124,6 +125,15 @@ def append_rows(place: Place, own: int, number: int) -> None:
     db = place.open("r+")
     for step in range(number):
         db.append("runs", run(own, step), "trial")
+        db.append("spikes", spikes(own, step))
+
+
+def spikes(own: int, step: int, rows: int = 3) -> Ragged:
+    """Rows that are sometimes longer than those before, and of another cell for each writer."""
+    mark = own * 1000 + step
+    sizes = np.arange(rows) + mark % 5 + 300 * (step % 7 == 6)
+    columns = {"mark": np.full(rows, mark), "cell": pd.Categorical([f"cell {own}"] * rows)}
+    return Ragged(np.full(sizes.sum(), float(mark)), sizes, columns)
 
 
 def run(own: int, step: int, rows: int = 3) -> xr.Dataset:
@@ -135,11 +145,13 @@ def test_several_processes_add_to_one_value_and_none_is_lost(shared_place: Place
     number = 12 if "://" not in shared_place.url else 4
     db = shared_place.open()
     db.set("runs", run(9, 0), chunks={"trial": 4})
+    db.set("spikes", spikes(9, 0), chunks={"row": 4, "value": 16})
     jobs = [started(append_rows, shared_place, own, number) for own in range(4)]
     seen = 0
     while any(job.is_alive() for job in jobs):
         found = db["runs"].compute()
         check_whole(found)
+        check_spikes(db["spikes"])
         assert found.sizes["trial"] >= seen
         seen = found.sizes["trial"]
     ended(jobs)
@@ -148,6 +160,9 @@ def test_several_processes_add_to_one_value_and_none_is_lost(shared_place: Place
     marks, counts = np.unique(found["mark"], return_counts=True)
     assert set(marks) == {own * 1000 + step for own in range(4) for step in range(number)} | {9000}
     assert set(counts) == {3}
+    rows = db["spikes"]
+    check_spikes(rows)
+    assert sorted(rows["mark"]) == sorted(found["mark"].values)
     for own in range(4):  # each process' own in their order
         assert np.all(np.diff(found["mark"].values[found["mark"].values // 1000 == own]) >= 0)
     assert db.verify().ok
@@ -160,12 +175,26 @@ def check_whole(found: xr.Dataset) -> None:
     assert (marks == marks[:, :1]).all()
 
 
+def check_spikes(found: Ragged) -> None:
+    """Every part is there with all its rows, as it was added."""
+    for start in range(0, len(found), 3):
+        rows = found[start : start + 3]
+        own, step = divmod(int(rows["mark"].iloc[0]), 1000)
+        expected = spikes(own, step)
+        np.testing.assert_array_equal(rows.row_size, expected.row_size)
+        np.testing.assert_array_equal(rows.values, expected.values)
+        assert rows["mark"].tolist() == expected["mark"].tolist()
+        assert rows["cell"].tolist() == expected["cell"].tolist()
+    assert found.columns.index.equals(pd.RangeIndex(len(found)))
+
+
 def append_for_ever(place: Place, ready: Any) -> None:
     db = place.open("r+")
     ready.set()
     step = 0
     while True:
         db.append("runs", run(0, step), "trial")
+        db.append("spikes", spikes(0, step))
         step += 1
 
 
@@ -176,8 +205,9 @@ def test_a_killed_appender_leaves_the_old_extent(store: str, kills: int, tmp_pat
     place = new_place(store, tmp_path, request)
     db = place.open()
     db.set("runs", run(9, 0), chunks={"trial": 4}, shards={"trial": 16})
+    db.set("spikes", spikes(9, 0), chunks={"row": 4, "value": 16}, shards={"row": 16, "value": 64})
     moments = random.Random(2)
-    length = 3
+    length = rows = 3
     for _ in range(kills):
         ready = SPAWN.Event()
         job = started(append_for_ever, place, ready)
@@ -189,7 +219,13 @@ def test_a_killed_appender_leaves_the_old_extent(store: str, kills: int, tmp_pat
         check_whole(found)
         assert found.sizes["trial"] >= length
         length = found.sizes["trial"]
+        ragged = place.open("r")["spikes"]
+        check_spikes(ragged)
+        assert len(ragged) >= rows
+        rows = len(ragged) + 3
         db.append("runs", run(1, 0), "trial")
+        db.append("spikes", spikes(1, 0))
+        assert len(db["spikes"]) == rows
         length += 3
         assert db["runs"].sizes["trial"] == length
     check_whole(db["runs"].compute())

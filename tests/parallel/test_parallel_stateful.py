@@ -6,16 +6,20 @@ import uuid
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from places import Place
 
+from zdb import Ragged
 from zdb.errors import KeyClaimedError, KeyExistsError, MisalignedRegionError, MissingPartsError, NotFillingError
 
 KEYS = st.sampled_from(["a", "b/a"])
 WIDTH = 3
+SIZES = st.lists(st.sampled_from([0, 1, 2, 9, 300]), max_size=5)
+CELLS = st.sampled_from(["ab", "b", "bc"])
 
 
 class Filling(RuleBasedStateMachine):
@@ -30,6 +34,7 @@ class Filling(RuleBasedStateMachine):
         self.values: dict[str, np.ndarray] = {}
         self.filled: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}  # data, what of it is there, unit
         self.number = 0.0
+        self.ragged: tuple[list[np.ndarray], list[str]] | None = None  # rows, and the cell of each
 
     def new(self, rows: int) -> np.ndarray:
         self.number += 1
@@ -111,6 +116,24 @@ class Filling(RuleBasedStateMachine):
             self.db.append(key, part)
             self.values[key] = np.concatenate([self.values[key], part])
 
+    def rows(self, sizes: list[int], cells: str) -> Ragged:
+        self.number += 1
+        chosen = pd.Categorical([cells[i % len(cells)] for i in range(len(sizes))], categories=list(cells))
+        return Ragged(self.number + np.arange(sum(sizes)) / 1000, np.array(sizes, int), {"cell": chosen})
+
+    @rule(sizes=SIZES, cells=CELLS, chunks=st.sampled_from([None, {"row": 2, "value": 5}]))
+    def set_rows(self, sizes: list[int], cells: str, chunks: Any) -> None:
+        value = self.rows(sizes, cells)
+        self.db.set("r", value, chunks=chunks)
+        self.ragged = (value.to_list(), value["cell"].tolist())
+
+    @rule(sizes=SIZES, cells=CELLS)
+    def append_rows(self, sizes: list[int], cells: str) -> None:
+        if self.ragged is not None:
+            part = self.rows(sizes, cells)
+            self.db.append("r", part)
+            self.ragged = (self.ragged[0] + part.to_list(), self.ragged[1] + part["cell"].tolist())
+
     @rule(key=KEYS, rows=st.integers(1, 12))
     def set(self, key: str, rows: int) -> None:
         value = self.new(rows)
@@ -138,7 +161,11 @@ class Filling(RuleBasedStateMachine):
     def all_agree(self) -> None:
         if not hasattr(self, "db"):
             return
-        assert sorted(self.db.keys(recursive=True)) == sorted(self.values)
+        assert sorted(self.db.keys(recursive=True)) == sorted([*self.values, *(["r"] if self.ragged else [])])
+        if self.ragged is not None:
+            found = self.db["r"]
+            assert [row.tolist() for row in found] == [row.tolist() for row in self.ragged[0]]
+            assert found["cell"].tolist() == self.ragged[1]
         for key, expected in self.values.items():
             np.testing.assert_array_equal(np.asarray(self.db[key]), expected)
         for key, (_, there, _) in self.filled.items():

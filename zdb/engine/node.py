@@ -121,6 +121,22 @@ class ArrayNode:
         """Shape of the part of the array that lies in one object."""
         return tuple(self.metadata["chunk_grid"]["configuration"]["chunk_shape"])
 
+    @property
+    def inner_shape(self) -> tuple[int, ...]:
+        """Shape of the smallest part that is encoded by itself: of a chunk within a shard, if there are shards."""
+        first = self.metadata["codecs"][0]
+        if first["name"] == "sharding_indexed":
+            return tuple(first["configuration"]["chunk_shape"])
+        return self.object_shape
+
+    @property
+    def compressors(self) -> list[JSONDict]:
+        """The codecs between the one that makes bytes and the one that adds a checksum."""
+        chain = self.metadata["codecs"]
+        if chain[0]["name"] == "sharding_indexed":
+            chain = chain[0]["configuration"]["codecs"]
+        return [one for one in chain[1:] if one["name"] != "crc32c"]
+
     @cached_property
     def nbytes(self) -> int:
         sizes = {"bool": 1, "string": 16, "complex64": 8, "complex128": 16}  # strings as numpy counts them

@@ -189,7 +189,7 @@ class _Plan:
                 chunks=per_array(options.chunks, variable) or encoding.get("chunks"),
                 shards=per_array(options.shards, variable) or encoding.get("shards"),
             )
-            codecs = choose_codecs(dtype, layout, options.codec)
+            codecs = choose_codecs(dtype, layout, encoding.get("zdb_codec", options.codec))
         except UnsupportedValueError as error:
             raise UnsupportedValueError(f"{path}: {error}") from error
         metadata = {

@@ -15,7 +15,7 @@ from zdb.formats.rows import Rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["VALUE", "Window", "read_window", "row_size_variable"]
+__all__ = ["BLOCK", "VALUE", "Window", "more_row_sizes", "read_window", "row_size_variable"]
 
 VALUE = "value"
 # Every so many rows the position of the first value is kept, so that rows in the middle are found without adding up the
@@ -54,6 +54,35 @@ def row_size_variable(row_size: np.ndarray[Any, Any], values_dim: str) -> xr.Var
         attrs |= {"block_size": BLOCK, "block_starts": list(starts)}
     encoding = {"chunks": (BLOCK,)} if sizes.nbytes > ONE_CHUNK else {}
     return xr.Variable((ROW,), sizes, attrs, encoding)
+
+
+def more_row_sizes(stored: xr.Variable, more: np.ndarray[Any, Any], values: int) -> xr.Variable | None:
+    """Sizes of rows to be added to a ragged array, with the attributes that all sizes have then.
+
+    Parameters
+    ----------
+    stored : xarray.Variable
+        The sizes of the rows that are there.
+    more : ndarray of int
+        Sizes of the rows to be added.
+    values : int
+        Number of values that are there.
+
+    Returns
+    -------
+    xarray.Variable or None
+        None if a row is longer than the dtype of `stored` can tell.
+    """
+    if more.max(initial=0) > np.iinfo(stored.dtype).max:
+        return None
+    attrs = dict(stored.attrs)
+    rows = stored.size + more.size
+    if rows >= BLOCK and ("block_size" in attrs or stored.size < BLOCK):
+        size, starts = attrs.get("block_size", BLOCK), attrs.get("block_starts", [0])
+        ends = np.cumsum(more, dtype=np.int64) + values
+        new = [int(ends[row - stored.size - 1]) for row in range(len(starts) * size, rows + 1, size)]
+        attrs |= {"block_size": size, "block_starts": [*starts, *new]}
+    return xr.Variable(stored.dims, more.astype(stored.dtype), attrs)
 
 
 def read_window(row_size: xr.Variable, rows: slice | Sequence[int] | None) -> Window:

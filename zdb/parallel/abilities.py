@@ -191,17 +191,19 @@ class Parallel(Handle):
 
         Readers see the value without the part or with all of it. Several processes may add to one value; each waits for
         the one before. Arrays, Datasets and DataArrays grow in place: what is written is proportional to the part, and
-        at most the last shard more; the chunks stay as they are. A DataFrame or Series of pandas is read and written as
-        a whole; one of dask is written anew partition by partition, with memory that stays flat.
+        at most the last shard more; the chunks stay as they are. So do ragged values, unless the part needs another
+        encoding, such as new categories; then they are read and written as a whole. A DataFrame or Series of pandas
+        always is; one of dask is written anew partition by partition, with memory that stays flat.
 
         Parameters
         ----------
         key : str or tuple of str
         part
-            An array, xarray object or table like the value. All variables and coordinates with the dimension grow;
-            others may be left out, and have to be equal to those of the value if they are there.
+            An array, xarray object, table, list of arrays, Ragged or awkward array like the value. All variables and
+            coordinates with the dimension grow; others may be left out, and have to be equal to those of the value if
+            they are there.
         dim : hashable, optional
-            The dimension; the first one of a numpy or dask array if not given. Tables grow by rows.
+            The dimension; the first one of a numpy or dask array if not given. Tables and ragged values grow by rows.
 
         Raises
         ------

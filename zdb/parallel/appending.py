@@ -16,20 +16,22 @@ from zdb.engine.computing import store
 from zdb.engine.node import VALUE, Node, dump
 from zdb.engine.shards import GrowingTarget
 from zdb.engine.writer import LayoutOptions, below_documents
-from zdb.errors import KeyConflictError, KeyNotFoundError, WriteError
+from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError, WriteError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
 from zdb.parallel.growth import growth_of
+from zdb.parallel.ragged_growth import checked_rows, growth_of_rows, with_ragged_rows
 from zdb.parallel.tables import with_rows
 from zdb.provenance import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import xarray as xr
 
-    from zdb.engine.node import ArrayNode
+    from zdb.engine.claim import Claim
+    from zdb.engine.guarded import Guard
     from zdb.engine.plain import PlainEngine
+    from zdb.engine.store import NodeStore
+    from zdb.engine.writer import Seal
     from zdb.parallel.growth import Growth
 
 __all__ = ["append", "provenance"]
@@ -39,73 +41,103 @@ def append(engine: PlainEngine, path: str, part: Any, dim: Any) -> None:
     """Add to a value; errors as in :meth:`zdb.Database.append`."""
     node = engine.node(path)
     if node is not None and node.format == "table":
-        _append_rows(engine, path, part)
-        return
-    with engine.claim(path, hand_out=False) as claim:
-        grown = _append_in_place(engine, _value(path, claim.previous), part, dim, claim.fence.check)
-        if grown is not None:
-            before, document = _value(path, claim.previous), dump(grown.document)
-
-            def make(previous: Node | None, generation: int) -> bytes:  # noqa: ARG001
-                if previous is None or previous.document != before.document:
-                    raise WriteError(
-                        f"{path}: was replaced while something was added to it; the new value stays as it is"
-                    )
-                return document
-
-            claim.commit(make)
+        _append_to_table(engine, path, part)
+    elif node is not None and node.format == "ragged":
+        _append_to_ragged(engine, path, part, dim)
+    else:
+        with engine.claim(path, hand_out=False) as claim:
+            node = _value(path, claim.previous)
+            stored: Any = engine.open_value(node)
+            _grow(engine, claim, node, stored, growth_of(node, stored, part, dim))
 
 
-def _append_rows(engine: PlainEngine, path: str, part: Any) -> None:
+def _append_to_table(engine: PlainEngine, path: str, part: Any) -> None:
     started = time.perf_counter()
-    chosen = registry.by_name("table")
     with engine.claim(path) as claim:
-        node = _value(path, claim.previous)
-        if node.format != "table":
-            raise KeyConflictError(f"{path}: was replaced by a value of format {node.format!r} meanwhile")
+        node = _value(path, claim.previous, "table")
         table = with_rows(engine, node, part)
-
-        def seal(previous: Node | None, generation: int) -> dict[str, Any]:
-            own = engine.value_attributes(chosen.name, chosen.version, previous, generation)
-            appends = int(node.attributes.get("zdb_appends", 0)) + 1
-            kept = {name: node.attributes[name] for name in ("zdb_attrs",) if name in node.attributes}
-            return {**own, **kept, "zdb_appends": appends, **provenance(engine, started)}
-
+        chosen = registry.by_name("table")
         partitioned = chosen.partitioned(table)
+        seal = _seal(engine, node, started)
         if partitioned is not None:
             engine.publish_parts(claim, partitioned, seal, LayoutOptions())
         else:
             engine.publish(claim, chosen.encode(table), seal, LayoutOptions())
 
 
-def _value(path: str, node: Node | None) -> Node:
+def _append_to_ragged(engine: PlainEngine, path: str, part: Any, dim: Any) -> None:
+    started = time.perf_counter()
+    with engine.claim(path) as claim:
+        node = _value(path, claim.previous, "ragged")
+        stored: Any = engine.open_value(node)
+        try:
+            rows = checked_rows(node, stored, part, dim)
+            growth = growth_of_rows(node, stored, rows)
+            encoded = None if growth else with_ragged_rows(node, stored, rows)
+        except UnsupportedValueError as error:
+            raise PartMismatchError(f"{path}: the part: {error}") from error
+        if growth is not None:
+            _grow(engine, claim, node, stored, growth)
+        elif encoded is not None:
+            engine.publish(claim, encoded, _seal(engine, node, started), LayoutOptions())
+
+
+def _seal(engine: PlainEngine, node: Node, started: float) -> Seal:
+    """Attributes of a value that is written anew with what was added to it."""
+    chosen = registry.by_name(node.format)
+
+    def seal(previous: Node | None, generation: int) -> dict[str, Any]:
+        own = engine.value_attributes(chosen.name, chosen.version, previous, generation)
+        appends = int(node.attributes.get("zdb_appends", 0)) + 1
+        kept = {name: node.attributes[name] for name in ("zdb_attrs",) if name in node.attributes}
+        return {**own, **kept, "zdb_appends": appends, **provenance(engine, started)}
+
+    return seal
+
+
+def _value(path: str, node: Node | None, wanted: str = "") -> Node:
     if node is None:
         raise KeyNotFoundError(f"{path}: was deleted meanwhile")
     if node.kind != VALUE:
         raise KeyConflictError(f"{path}: is no value of zdb")
+    if wanted and node.format != wanted:
+        raise KeyConflictError(f"{path}: was replaced by a value of format {node.format!r} meanwhile")
     return node
 
 
-def _append_in_place(
-    engine: PlainEngine, node: Node, part: Any, dim: str | None, guard: Callable[[], None]
-) -> Node | None:
-    """Write what a part adds to a value, and return the node that shows it; None if it adds nothing."""
-    started = time.perf_counter()
-    stored: Any = engine.open_value(node)
-    growth = growth_of(node, stored, part, dim)
+def _grow(engine: PlainEngine, claim: Claim, node: Node, stored: Any, growth: Growth) -> None:
+    """Write what is added to a value behind its arrays, and then the node that shows it."""
     if not growth.size:
-        return None
+        return
+    started = time.perf_counter()
     grown = _grown(node, growth)
+    _write(engine.nodes, claim.fence.check, node, grown, stored, growth)
+    claim.fence.check()
+    for path, below in below_documents(grown).items():
+        engine.nodes.stage(path, dump(below))
+    engine.nodes.sync(node.path)
+    grown.document["attributes"] |= provenance(engine, started)
+    before, document = _value(node.path, claim.previous), dump(grown.document)
+
+    def make(previous: Node | None, generation: int) -> bytes:  # noqa: ARG001
+        if previous is None or previous.document != before.document:
+            raise WriteError(f"{node.path}: was replaced while something was added to it; the new value stays as it is")
+        return document
+
+    claim.commit(make)
+
+
+def _write(nodes: NodeStore, guard: Guard, node: Node, grown: Node, stored: Any, growth: Growth) -> None:
     lazy_from, lazy_to = [], []
     for name, (axis, data) in growth.added.items():
         array = node.arrays[name]
-        start = array.shape[axis] // _inner(array)[axis] * _inner(array)[axis]
+        start = array.shape[axis] // array.inner_shape[axis] * array.inner_shape[axis]
         origin = tuple(start if i == axis else 0 for i in range(data.ndim))
-        # The last chunk, if it is not full, is written again with more in it.
-        data = _joined(_before(stored, name, axis, start), data, axis)
         if 0 in data.shape:
             continue
-        target = GrowingTarget(engine.nodes, grown.arrays[name], guard, origin, array.shape)
+        # The last chunk, if it is not full, is written again with more in it.
+        data = _joined(_before(stored, name, axis, start), data, axis)
+        target = GrowingTarget(nodes, grown.arrays[name], guard, origin, array.shape)
         if is_lazy(data):
             lazy_from.append(data.rechunk(target.chunks_for(data.chunks)))
             lazy_to.append(target)
@@ -113,12 +145,6 @@ def _append_in_place(
             target.write(data)
     if lazy_from:
         store(node.path, lazy_from, lazy_to)
-    guard()
-    for path, document in below_documents(grown).items():
-        engine.nodes.stage(path, dump(document))
-    engine.nodes.sync(node.path)
-    grown.document["attributes"] |= provenance(engine, started)
-    return grown
 
 
 def provenance(engine: PlainEngine, started: float) -> dict[str, Any]:
@@ -132,19 +158,13 @@ def provenance(engine: PlainEngine, started: float) -> dict[str, Any]:
 def _grown(node: Node, growth: Growth) -> Node:
     document = copy.deepcopy(node.document)
     below = document["consolidated_metadata"]["metadata"]
-    for name, (axis, _) in growth.added.items():
-        below[name]["shape"][axis] += growth.size
+    for name, (axis, data) in growth.added.items():
+        below[name]["shape"][axis] += data.shape[axis]
+    for name, attributes in growth.array_attributes.items():
+        below[name]["attributes"] = attributes
     appends = int(node.attributes.get("zdb_appends", 0)) + 1
     document["attributes"] |= {**growth.attributes, "zdb_appends": appends}
     return Node(node.path, document)
-
-
-def _inner(array: ArrayNode) -> tuple[int, ...]:
-    """Shape of the smallest part of an array that is encoded by itself."""
-    first = array.metadata["codecs"][0]
-    if first["name"] == "sharding_indexed":
-        return tuple(first["configuration"]["chunk_shape"])
-    return array.object_shape
 
 
 def _before(stored: xr.Dataset, name: str, axis: int, start: int) -> np.ndarray[Any, Any]:

@@ -33,11 +33,14 @@ class Growth:
         For each stored array the axis and the data that is added.
     attributes : dict
         Attributes of the node that change.
+    array_attributes : dict of str to dict
+        Attributes of stored arrays that change, all of each array.
     """
 
     size: int
     added: dict[str, tuple[int, Any]] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
+    array_attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def growth_of(node: Node, stored: xr.Dataset, part: Any, dim: str | None) -> Growth:
@@ -52,8 +55,8 @@ def growth_of(node: Node, stored: xr.Dataset, part: Any, dim: str | None) -> Gro
     """
     if node.format not in ("array", "dataset"):
         raise UnsupportedValueError(
-            f"{node.path}: a value of format {node.format!r} cannot be added to; arrays, xarray objects and tables "
-            "can. Keep each part under a key of its own, or read the value, add to it, and write it again"
+            f"{node.path}: a value of format {node.format!r} cannot be added to; arrays, xarray objects, tables and "
+            "ragged data can. Keep each part under a key of its own, or read the value, add to it, and write it again"
         )
     recipe = json.loads(node.attributes["zdb_recipe"])
     if node.format == "array":
