@@ -145,7 +145,7 @@ def test_a_part_that_does_not_fit_says_why(db, part, dim, message) -> None:
     [
         ({"a": 1}, {"b": 2}, "format 'json' cannot be added to"),
         (xr.DataTree(run(0, 3)), run(3, 4), "DataTree"),
-        (np.ma.masked_array([1, 2], [True, False]), np.arange(3), "class 'masked'"),
+        (np.asfortranarray(np.ones((2, 2))), np.ones((1, 2)), "class 'ndarray'"),
         (
             xr.Dataset({"c": ("trial", pd.Categorical(["a"]))}),
             xr.Dataset({"c": ("trial", pd.Categorical(["a"]))}),
@@ -177,6 +177,39 @@ def test_an_array_that_does_not_fit(db) -> None:
     db["names"] = np.array(["a"], dtype=object)
     with pytest.raises(PartMismatchError, match="missing strings"):
         db.append("names", np.array([None], dtype=object))
+
+
+MASKED = np.ma.masked_array([[1.5, 2.0], [3.0, 4.0]], [[True, False], [False, False]], fill_value=-1, hard_mask=True)
+
+
+@pytest.mark.parametrize("part", [MASKED, np.ma.masked_array(MASKED.data), np.ones((3, 2)), da.ones((3, 2))], ids=repr)
+def test_a_masked_array_grows_with_its_mask(place: Place, part) -> None:
+    db = place.open()
+    db.set("m", MASKED, chunks=(1, 2))
+    db.append("m", part)
+    found, expected = db["m"], np.ma.concatenate([MASKED, np.ma.masked_array(part)])
+    assert found.hardmask
+    assert found.fill_value == -1
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_array_equal(found.mask, expected.mask)
+    assert db.verify().ok
+
+
+def test_masked_elements_for_an_array_without_a_mask(db) -> None:
+    fields = np.ma.masked_array([(1, 2.0)], [(False, True)], dtype=[("a", "i4"), ("b", "f4")])
+    for key, value, part in (
+        ("array", np.zeros((1, 2)), MASKED),
+        ("unmasked", np.ma.masked_array(np.zeros((1, 2))), MASKED),
+        ("fields", fields.data, fields),
+    ):
+        db[key] = value
+        with pytest.raises(PartMismatchError, match=f"^{key}: elements of the part are masked.*without a mask"):
+            db.append(key, part)
+    db.append("unmasked", MASKED[1:])
+    np.testing.assert_array_equal(db["unmasked"], [[0, 0], [3, 4]])
+    assert db["unmasked"].mask is np.ma.nomask
+    with pytest.raises(UnsupportedValueError, match=r"chunks of array: the part are .*MaskedArray"):
+        db.append("array", da.from_array(MASKED))
 
 
 def test_tables_grow_by_rows(place: Place) -> None:

@@ -14,6 +14,7 @@ from zdb.errors import PartMismatchError, UnsupportedValueError
 from zdb.formats import columns, registry
 from zdb.formats.dtypes import codec_for, codec_from_recipe, encode_array, is_lazy
 from zdb.formats.exact import exact_from_json
+from zdb.formats.variables import check_chunked_by_numpy
 
 if TYPE_CHECKING:
     from zdb.engine.node import Node
@@ -65,11 +66,11 @@ def growth_of(node: Node, stored: xr.Dataset, part: Any, dim: str | None) -> Gro
 
 
 def _grow_array(node: Node, recipe: dict[str, Any], part: Any, dim: str | None) -> Growth:
-    if recipe["class"] not in ("ndarray", "dask") or recipe.get("fortran"):
+    if recipe["class"] not in ("ndarray", "dask", "masked") or recipe.get("fortran"):
         raise UnsupportedValueError(f"{node.path}: an array of class {recipe['class']!r} cannot be added to")
     shape = json.loads(node.attributes["zdb_shape"])
-    if isinstance(part, np.ma.MaskedArray):
-        raise PartMismatchError(f"{node.path}: has no mask, and the part has one; fill it, such as by .filled()")
+    if is_lazy(part):
+        check_chunked_by_numpy(part, f"{node.path}: the part")
     data = part if is_lazy(part) else np.asarray(part)
     dims = [f"dim_{axis}" for axis in range(len(shape))]
     along = dims[0] if dim is None and dims else dim
@@ -79,11 +80,25 @@ def _grow_array(node: Node, recipe: dict[str, Any], part: Any, dim: str | None) 
     _check_shape(node.path, "the part", dims, shape, data.shape, axis)
     growth = Growth(data.shape[axis])
     _add(node.path, growth, "the part", recipe["data"], data, axis)
+    _add_mask(node.path, growth, recipe, part, axis)
     shape[axis] += growth.size
     if "chunks" in recipe:
         recipe["chunks"][axis] = _longer(recipe["chunks"][axis], growth.size)
     growth.attributes = {"zdb_shape": json.dumps(shape), "zdb_recipe": json.dumps(recipe, allow_nan=False)}
     return growth
+
+
+def _add_mask(path: str, growth: Growth, recipe: dict[str, Any], part: Any, axis: int) -> None:
+    if "mask" in recipe:
+        _add(path, growth, "the mask of the part", recipe["mask"], np.ma.getmaskarray(part), axis)
+    elif isinstance(part, np.ma.MaskedArray):
+        masks = np.ascontiguousarray(np.ma.getmaskarray(part)).view(bool)  # of a structured array one for each field
+        if masks.any():
+            raise PartMismatchError(
+                f"{path}: elements of the part are masked, and the value was written without a mask; fill them, such as "
+                "by .filled(), or write the value again as "
+                "numpy.ma.MaskedArray(value, mask=numpy.ma.getmaskarray(value))"
+            )
 
 
 def _grow_dataset(node: Node, stored: xr.Dataset, recipe: dict[str, Any], part: Any, dim: str | None) -> Growth:
