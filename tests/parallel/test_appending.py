@@ -275,6 +275,20 @@ def test_a_shard_that_grows_keeps_what_readers_look_for(tmp_path, monkeypatch) -
         extended_shard(b"x" * 200, new, (8, 1))
 
 
+@pytest.mark.parametrize("value", [np.zeros(4), zdb.Ragged(np.zeros(4), [1, 3])], ids=["array", "ragged"])
+def test_chunks_that_may_yet_arrive_are_remembered(place: Place, value) -> None:
+    db = place.open()
+    db.set("a", value, chunks={"dim_0": 2, "row": 3, "value": 3})
+    with db._engine.claim("a") as claim:
+        lost = claim.generation
+        claim.give_up(settled=False)  # a writer got no answer
+    db.append("a", value)
+    assert db.info("a").generation == 0
+    with db._engine.claim("a") as claim:
+        assert claim.generation > lost
+        assert not claim.is_clean
+
+
 def test_what_a_writer_that_died_left_is_overwritten(place: Place) -> None:
     db = place.open()
     db.set("a", np.zeros((5, 10)), chunks=(4, 10), shards=(8, 10))

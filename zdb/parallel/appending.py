@@ -125,6 +125,8 @@ def _grow(engine: PlainEngine, claim: Claim, node: Node, stored: Any, growth: Gr
         return document
 
     claim.commit(make)
+    # This was the same generation: what one that was given up has sent may yet arrive, and meet the next.
+    claim.give_up(settled=True)
 
 
 def _write(nodes: NodeStore, guard: Guard, node: Node, grown: Node, stored: Any, growth: Growth) -> None:

@@ -95,9 +95,8 @@ def _add_mask(path: str, growth: Growth, recipe: dict[str, Any], part: Any, axis
         masks = np.ascontiguousarray(np.ma.getmaskarray(part)).view(bool)  # of a structured array one for each field
         if masks.any():
             raise PartMismatchError(
-                f"{path}: elements of the part are masked, and the value was written without a mask; fill them, such as "
-                "by .filled(), or write the value again as "
-                "numpy.ma.MaskedArray(value, mask=numpy.ma.getmaskarray(value))"
+                f"{path}: elements of the part are masked, and the value was written without a mask; fill them by "
+                ".filled(), or write the value again as numpy.ma.MaskedArray(value, mask=numpy.ma.getmaskarray(value))"
             )
 
 
