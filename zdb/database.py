@@ -216,8 +216,10 @@ class Database(
             Anything a format keeps; see ``docs/format.md``. A path to a folder becomes a sub-database of its files.
         format : str, optional
             Name of the format, instead of the one for the type of the value.
-        chunks, shards : tuple of int, dict of dimension to int, or "balanced" (chunks only), optional
-            Instead of the layout policy (:mod:`zdb.engine.layout`).
+        chunks, shards : int, tuple of int, dict of dimension to int, "auto", or "balanced" (chunks only), optional
+            Instead of the layout policy (:mod:`zdb.engine.layout`), which "auto" stands for. An int is the size along
+            each dimension of each array; a tuple is for the arrays of this rank; a dict is for the arrays with these
+            dimensions, whose others are whole. -1 is a whole dimension.
         codec : optional
             A zarr codec instead of the policy; False for no compression.
         overwrite : bool

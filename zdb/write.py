@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdb import config
 from zdb.engine.node import FOREIGN, VALUE, Node, node_path
+from zdb.engine.options import LayoutOptions
 from zdb.errors import ClaimLostError, KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
 from zdb.formats import registry
 from zdb.formats.objects import encode_attributes
@@ -78,6 +79,7 @@ def _write_value(
 ) -> None:
     """Write a value under a claim of its own, which may be held, or below a path of which the claim is held."""
     started = time.perf_counter()
+    options = _naming(path, LayoutOptions.of, request)
     if request.format is not None:
         chosen = registry.by_name(request.format)
     else:
@@ -101,12 +103,10 @@ def _write_value(
         return {**own, **attrs, **captured.attributes}
 
     if chosen.name == "json":
+        _naming(path, options.require_fit, {})
         small = _naming(path, encode_attributes, value)
         engine.publish_small(path, lambda previous, generation: {**small, **seal(previous, generation)}, held)
         return
-    from zdb.engine.writer import LayoutOptions
-
-    options = LayoutOptions(request.chunks, request.shards, request.codec)
     partitioned = _naming(path, chosen.partitioned, value)
     if partitioned is None:
         encoded = _naming(path, chosen.encode, value)

@@ -26,8 +26,8 @@ from zdb.engine.claim_record import CLAIMS, ClaimRecord
 from zdb.engine.holder import Holder
 from zdb.engine.node import Node, node_path
 from zdb.engine.nodes import Tagged
+from zdb.engine.options import LayoutOptions
 from zdb.engine.plain import PlainEngine
-from zdb.engine.writer import LayoutOptions
 from zdb.errors import ClaimLostError, KeyClaimedError, KeyExistsError, KeyNotFoundError, StorageError
 
 if TYPE_CHECKING:

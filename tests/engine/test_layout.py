@@ -145,13 +145,14 @@ def test_what_the_user_asks_for_is_done():
     assert choose_layout(shape, dtype, chunks=(10, 10), shards=(50, 100)) == Layout((10, 10), (50, 100))
     assert choose_layout(shape, dtype, chunks=(10, 20)).chunks == (10, 20)
     assert choose_layout(shape, dtype, chunks=[200, 1]).chunks == (200, 1)
+    assert choose_layout(shape, dtype, chunks=(30, -1), shards=(-1, 100)) == Layout((30, 100), (120, 100))
     large = choose_layout((10**4, 10**4), dtype, chunks=(10, 10))
     assert large.chunks == (10, 10)
     check(large, (10**4, 10**4), dtype)
 
 
 @pytest.mark.parametrize("option", ["chunks", "shards"])
-@pytest.mark.parametrize("wanted", [(10,), (10, 10, 10), (0, 10), (-1, 10), (10.0, 10), ("a", 10), ()])
+@pytest.mark.parametrize("wanted", [(10,), (10, 10, 10), (0, 10), (-2, 10), (10.0, 10), ("a", 10), ()])
 def test_what_does_not_fit_is_refused(option, wanted):
     with pytest.raises(UnsupportedValueError, match=rf"{option}=.* give 2 positive integers"):
         choose_layout((100, 100), np.dtype("f8"), **{option: wanted})

@@ -95,7 +95,7 @@ def _store_dataset(dataset: xr.Dataset, chunk_size: int) -> xr.Dataset:
 
 
 def _store_variable(name: Any, variable: xr.Variable, chunk_size: int) -> xr.Variable:
-    assert set(variable.encoding) <= {"chunks", "shards"}, f"encoding of {name!r}"
+    assert set(variable.encoding) <= {"chunks", "shards", "element_dims"}, f"encoding of {name!r}"
     if variable.chunks is not None:
         assert all(not np.isnan(size) for sizes in variable.chunks for size in sizes), name
     promised = variable.dtype

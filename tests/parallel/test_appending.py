@@ -275,10 +275,14 @@ def test_a_shard_that_grows_keeps_what_readers_look_for(tmp_path, monkeypatch) -
         extended_shard(b"x" * 200, new, (8, 1))
 
 
-@pytest.mark.parametrize("value", [np.zeros(4), zdb.Ragged(np.zeros(4), [1, 3])], ids=["array", "ragged"])
-def test_chunks_that_may_yet_arrive_are_remembered(place: Place, value) -> None:
+@pytest.mark.parametrize(
+    ("value", "chunks"),
+    [(np.zeros(4), {"dim_0": 2}), (zdb.Ragged(np.zeros(4), [1, 3]), {"row": 3, "value": 3})],
+    ids=["array", "ragged"],
+)
+def test_chunks_that_may_yet_arrive_are_remembered(place: Place, value, chunks) -> None:
     db = place.open()
-    db.set("a", value, chunks={"dim_0": 2, "row": 3, "value": 3})
+    db.set("a", value, chunks=chunks)
     with db._engine.claim("a") as claim:
         lost = claim.generation
         claim.give_up(settled=False)  # a writer got no answer

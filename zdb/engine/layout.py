@@ -24,6 +24,7 @@ __all__ = [
     "CHUNK_BYTES",
     "INDEX_CODECS",
     "SHARD_BYTES",
+    "WHOLE",
     "Layout",
     "choose_codecs",
     "choose_layout",
@@ -36,6 +37,8 @@ CHUNK_BYTES = 1 << 20
 SHARD_BYTES = 64 << 20
 # Strings have no fixed size; this stands for one when chunks are cut.
 STRING_BYTES = 32
+# In chunks and shards that a user gives: all of this dimension.
+WHOLE = -1
 
 Shape = tuple[int, ...]
 JSONDict = dict[str, Any]
@@ -74,7 +77,7 @@ def choose_layout(
     chunks : tuple of int or "balanced", optional
         Use this inner chunk shape; "balanced" makes chunks as square as possible, for reading along every dimension.
     shards : tuple of int, optional
-        Use this shard shape, a multiple of the chunks.
+        Use this shard shape, a multiple of the chunks. In both, -1 stands for the whole dimension.
 
     Raises
     ------
@@ -87,13 +90,13 @@ def choose_layout(
     if chunks == "balanced":
         inner = _square(region, CHUNK_BYTES // itemsize)
     elif chunks is not None:
-        inner = _checked("chunks", chunks, shape)
+        inner = _checked("chunks", chunks, shape, (1,) * len(shape))
     else:
         inner = _fill(region, CHUNK_BYTES // itemsize)
     if parts and chunks in (None, "balanced"):
         inner = tuple(map(_dividing, region, inner))
     if shards is not None:
-        outer = _checked("shards", shards, shape)
+        outer = _checked("shards", shards, shape, inner)
         if any(s % c for s, c in zip(outer, inner, strict=True)):
             raise UnsupportedValueError(f"shards {outer} are not a multiple of chunks {inner}")
         return Layout(inner, outer)
@@ -227,11 +230,15 @@ def _blosc(name: str, level: int, shuffle: str, typesize: int) -> JSONDict:
     return {"name": "blosc", "configuration": configuration}
 
 
-def _checked(name: str, wanted: Sequence[int], shape: Shape) -> Shape:
+def _checked(name: str, wanted: Sequence[int], shape: Shape, unit: Shape) -> Shape:
+    """Return a wanted shape, of which whole dimensions end at a multiple of the unit."""
     try:
         made = tuple(map(operator.index, wanted))
     except TypeError:
         made = ()
+    if len(made) == len(shape):
+        whole = tuple(n * size for n, size in zip(_divide_up(shape, unit), unit, strict=True))
+        made = tuple(all_of if size == WHOLE else size for size, all_of in zip(made, whole, strict=True))
     if len(made) != len(shape) or min(made, default=1) < 1:
         raise UnsupportedValueError(
             f"{name}={wanted!r} does not fit an array of shape {shape}: give {len(shape)} positive integers"

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from zdb.engine.claim import Claim
-    from zdb.engine.writer import LayoutOptions, Seal
+    from zdb.engine.options import LayoutOptions
+    from zdb.engine.writer import Seal
     from zdb.formats.registry import Partitioned
 
 __all__ = ["PlainEngine"]

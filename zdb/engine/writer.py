@@ -9,7 +9,6 @@ import contextlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,23 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zdb.engine.claim import Claim
+    from zdb.engine.options import LayoutOptions
     from zdb.engine.store import NodeStore
 
-__all__ = ["LayoutOptions", "Seal", "begin_node", "below_documents", "per_array", "publish", "write_arrays"]
+__all__ = ["Seal", "begin_node", "below_documents", "publish", "write_arrays"]
 
 # The types that lie in the store; formats turn all others into these.
 _STORED_KINDS = "biufcT"
 _CONCURRENT_ARRAYS = 8
 JSONDict = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class LayoutOptions:
-    """What a user asked for instead of the layout policy; see :func:`zdb.engine.layout.choose_layout`."""
-
-    chunks: Any = None
-    shards: Any = None
-    codec: Any = None
 
 
 Seal = Callable[[Node | None, int], JSONDict]
@@ -169,6 +160,10 @@ class _Plan:
             for name, variable in dataset.variables.items():
                 array_path = "/".join(filter(None, (path, group, str(name))))
                 self.sources.append((self._plan_array(array_path, variable), variable))
+        try:
+            options.require_fit({node.path[len(path) + 1 :]: variable for node, variable in self.sources})
+        except UnsupportedValueError as error:
+            raise UnsupportedValueError(f"{path}: {error}") from error
 
     def _plan_array(self, path: str, variable: xr.Variable) -> ArrayNode:
         dtype = variable.dtype
@@ -186,8 +181,8 @@ class _Plan:
                 variable.shape,
                 dtype,
                 parts=_typical_part(variable),
-                chunks=per_array(options.chunks, variable) or encoding.get("chunks"),
-                shards=per_array(options.shards, variable) or encoding.get("shards"),
+                chunks=options.chunks_of(variable) or encoding.get("chunks"),
+                shards=options.shards_of(variable) or encoding.get("shards"),
             )
             codecs = choose_codecs(dtype, layout, encoding.get("zdb_codec", options.codec))
         except UnsupportedValueError as error:
@@ -268,18 +263,6 @@ def _checked_attributes(path: str, attributes: dict[Any, Any]) -> JSONDict:
     except (TypeError, ValueError) as error:
         raise UnsupportedValueError(f"{path}: attributes are not plain JSON: {error}") from error
     return dict(attributes)
-
-
-def per_array(wanted: Any, variable: xr.Variable) -> Any:
-    """Pick what a layout option says for one array: a shape for arrays of its rank, or sizes by dimension."""
-    if wanted is None or wanted == "balanced" or not variable.ndim:
-        return wanted if variable.ndim else None
-    if isinstance(wanted, dict):
-        if not set(wanted) & set(variable.dims):
-            return None
-        return tuple(wanted.get(d, n) for d, n in zip(variable.dims, variable.shape, strict=True))
-    wanted = (wanted,) if isinstance(wanted, int) else tuple(wanted)
-    return wanted if len(wanted) == variable.ndim else None
 
 
 def _typical_part(variable: xr.Variable) -> tuple[int, ...] | None:

@@ -73,7 +73,8 @@ def encode_variables(
         taken.add(stored_name)
         extra = safe_names([f"{stored_name}_dim_{axis}" for axis in range(len(part.extra))], taken)
         taken.update(extra)
-        variables[stored_name] = xr.Variable((*dims, *extra), stored)
+        encoding = {"element_dims": len(extra)} if extra else {}
+        variables[stored_name] = xr.Variable((*dims, *extra), stored, encoding=encoding)
     variables[names[0]].attrs.update(codec.attributes(data))
     return variables, {"variables": names, "codec": codec.recipe()}
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from zdb.engine.computing import store
 from zdb.engine.node import VALUE, Node, dump
+from zdb.engine.options import LayoutOptions
 from zdb.engine.shards import GrowingTarget
-from zdb.engine.writer import LayoutOptions, below_documents
+from zdb.engine.writer import below_documents
 from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError, WriteError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy

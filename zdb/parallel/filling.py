@@ -13,7 +13,8 @@ from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.computing import store
 from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
-from zdb.engine.writer import LayoutOptions, begin_node, below_documents, write_arrays
+from zdb.engine.options import LayoutOptions
+from zdb.engine.writer import begin_node, below_documents, write_arrays
 from zdb.errors import MissingChunkError, MissingPartsError, NotFillingError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
@@ -49,13 +50,13 @@ __all__ = ["begin", "discard", "finish", "write_part"]
 
 def begin(engine: PlainEngine, path: str, value: Any, request: WriteRequest, npartitions: int | None) -> Plan:
     """Make the plan of a value, and write what of it is in memory."""
-    options = LayoutOptions(request.chunks, request.shards, request.codec)
+    options = LayoutOptions.of(request)
     template, partitions = None, 0
     frame: Any = None
     if is_table(value):
         frame, partitions = empty_frame(value, npartitions)
         chosen = registry.by_name("table")
-        chosen.encode(frame)  # refuses what it does not keep
+        options.require_fit(chosen.encode(frame).variables)  # encoding refuses what it does not keep
     else:
         template = prepare(value, options, npartitions)
         chosen = template.format

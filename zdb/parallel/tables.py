@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.node import Node, node_path
-from zdb.engine.writer import LayoutOptions
+from zdb.engine.options import LayoutOptions
 from zdb.errors import PartMismatchError, UnsupportedValueError
 from zdb.formats import registry
 from zdb.parallel.records import Attempt, Part
@@ -173,4 +173,5 @@ def plain_options(options: LayoutOptions) -> dict[str, Any]:
 
 def layout_options(plan: Plan) -> LayoutOptions:
     """Return the options with which the table is written."""
-    return LayoutOptions(**plan.options)
+    stored = LayoutOptions(**plan.options)
+    return LayoutOptions.of(stored)  # in JSON tuples are lists

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from zdb.engine.layout import CHUNK_BYTES, choose_layout, choose_parted_layout
-from zdb.engine.writer import per_array
+from zdb.engine.layout import CHUNK_BYTES, WHOLE, choose_layout, choose_parted_layout
 from zdb.errors import UnsupportedValueError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
 
 if TYPE_CHECKING:
-    from zdb.engine.writer import LayoutOptions
+    from zdb.engine.options import LayoutOptions
 
 __all__ = ["Template", "Variable", "prepare"]
 
@@ -101,8 +100,8 @@ def prepare(value: Any, options: LayoutOptions, npartitions: int | None) -> Temp
                 made.shape,
                 made.dtype,
                 parts + made.shape[len(parts) :],
-                chunks=per_array(options.chunks, made),
-                shards=per_array(options.shards, made),
+                chunks=options.chunks_of(made),
+                shards=options.shards_of(made),
             )
         dims = tuple(map(str, variable.dims))
         stored_names = tuple(recipe["variables"])
@@ -166,7 +165,7 @@ def _unit(wanted: dict[str, xr.Variable], options: LayoutOptions, npartitions: i
     if npartitions is not None:
         unit[str(largest.dims[0])] = _rows(largest, npartitions)
     elif not any(variable.chunks for variable in ordered):
-        chunks, shards = per_array(options.chunks, largest), per_array(options.shards, largest)
+        chunks, shards = options.chunks_of(largest), options.shards_of(largest)
         layout = choose_layout(largest.shape, largest.dtype, chunks=chunks, shards=shards)
         unit |= dict(zip(map(str, largest.dims), layout.objects, strict=True))
     for variable in ordered:
@@ -174,8 +173,9 @@ def _unit(wanted: dict[str, xr.Variable], options: LayoutOptions, npartitions: i
         for axis, (dim, size) in enumerate(zip(variable.dims, variable.shape, strict=True)):
             unit.setdefault(str(dim), math.gcd(*(chunked[axis][:-1] or (size,))) if chunked else size)
     for variable in ordered:
-        shards = per_array(options.shards, variable)
-        unit |= dict(zip(map(str, variable.dims), shards or (), strict=False))
+        shards = options.shards_of(variable) or ()
+        given = [whole if size == WHOLE else size for size, whole in zip(shards, variable.shape, strict=False)]
+        unit |= dict(zip(map(str, variable.dims), given, strict=False))
     sizes = {str(dim): size for variable in ordered for dim, size in variable.sizes.items()}
     return {dim: max(1, min(size, sizes[dim])) for dim, size in unit.items()}
 
