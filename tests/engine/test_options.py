@@ -109,6 +109,33 @@ def test_elements_of_several_numbers_stay_whole(db, wanted):
     assert [one.chunks for one in db.info("k").arrays.values()] == [(4, 2, 3)]
 
 
+CODECS = {
+    "unknown": {"name": "nope"},
+    "unknown with a configuration": {"name": "nope", "configuration": {"level": 1}},
+    "empty": {},
+    "one of a list": [{"name": "zstd", "configuration": {}}, {}],
+    "a wrong setting": {"name": "blosc", "configuration": {"cname": "nope"}},
+    "a wrong level": {"name": "gzip", "configuration": {"level": 99}},
+    "no setting": {"name": "gzip"},
+    "an unknown setting": {"name": "gzip", "configuration": {"levle": 1}},
+    "no compressor": {"name": "bytes"},
+    "a name": "nope",
+    "a number": 3,
+}
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("side", [4, 1000], ids=["chunk", "shard"])
+def test_codecs_that_are_none(db, codec, side):
+    with pytest.raises(UnsupportedValueError, match=r"^k/data: codec=.* zarr\.codecs\.BloscCodec"):
+        db.set("k", np.zeros((side, side)), codec=codec)
+    with pytest.raises(UnsupportedValueError, match=r"k/data: codec=.* zarr\.codecs\.BloscCodec"):
+        db.create("k", np.zeros((side, side)), codec=codec)
+    with pytest.raises(UnsupportedValueError, match=r"t/a: codec=.* zarr\.codecs\.BloscCodec"):
+        db.create("t", pd.DataFrame({"a": [1.0]}), npartitions=2, codec=codec)
+    assert list(db) == []
+
+
 def test_layouts_of_values_that_jobs_fill(db):
     regions = db.create("k", np.zeros((8, 6)), chunks=2, shards=(4, -1)).regions
     assert len(regions) == 2

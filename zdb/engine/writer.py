@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from zarr.core.metadata import ArrayV3Metadata
 
 from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import ArrayTarget
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from zdb.engine.options import LayoutOptions
     from zdb.engine.store import NodeStore
 
-__all__ = ["Seal", "begin_node", "below_documents", "publish", "write_arrays"]
+__all__ = ["Seal", "begin_node", "below_documents", "check_plan", "publish", "write_arrays"]
 
 # The types that lie in the store; formats turn all others into these.
 _STORED_KINDS = "biufcT"
@@ -135,6 +136,11 @@ def begin_node(
     return Node(claim.path, plan.top_document(attributes))
 
 
+def check_plan(path: str, encoded: xr.Dataset, options: LayoutOptions) -> None:
+    """Refuse what cannot be stored, or not with these options, before anything of it is written."""
+    _Plan(path, {"": encoded}, 0, options)
+
+
 def write_arrays(nodes: NodeStore, claim: Claim, node: Node, encoded: xr.Dataset, names: Iterable[str]) -> None:
     """Write all chunks of some arrays of a planned node."""
     sources = [(node.arrays[name], encoded.variables[name]) for name in names]
@@ -203,6 +209,8 @@ class _Plan:
             "dimension_names": list(map(str, variable.dims)),
             "storage_transformers": [],
         }
+        if options.codec is not None and options.codec is not False:
+            _require_codec(path, metadata, options.codec)
         return ArrayNode(path, metadata)
 
     @property
@@ -263,6 +271,17 @@ def _checked_attributes(path: str, attributes: dict[Any, Any]) -> JSONDict:
     except (TypeError, ValueError) as error:
         raise UnsupportedValueError(f"{path}: attributes are not plain JSON: {error}") from error
     return dict(attributes)
+
+
+def _require_codec(path: str, metadata: JSONDict, codec: Any) -> None:
+    """Refuse a codec of which zarr makes no array."""
+    try:
+        ArrayV3Metadata.from_dict(metadata)
+    except Exception as error:
+        raise UnsupportedValueError(
+            f"{path}: codec={codec!r} is none that zarr takes here ({type(error).__name__}: {error}); give one such as "
+            "zarr.codecs.BloscCodec(), its dict, or False"
+        ) from error
 
 
 def _typical_part(variable: xr.Variable) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from zdb.engine.computing import store
 from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
 from zdb.engine.options import LayoutOptions
-from zdb.engine.writer import begin_node, below_documents, write_arrays
+from zdb.engine.writer import begin_node, below_documents, check_plan, write_arrays
 from zdb.errors import MissingChunkError, MissingPartsError, NotFillingError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
@@ -56,7 +56,7 @@ def begin(engine: PlainEngine, path: str, value: Any, request: WriteRequest, npa
     if is_table(value):
         frame, partitions = empty_frame(value, npartitions)
         chosen = registry.by_name("table")
-        options.require_fit(chosen.encode(frame).variables)  # encoding refuses what it does not keep
+        check_plan(path, chosen.encode(frame), options)  # encoding refuses what it does not keep
     else:
         template = prepare(value, options, npartitions)
         chosen = template.format
