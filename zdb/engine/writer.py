@@ -136,9 +136,9 @@ def begin_node(
     return Node(claim.path, plan.top_document(attributes))
 
 
-def check_plan(path: str, encoded: xr.Dataset, options: LayoutOptions) -> None:
+def check_plan(path: str, encoded: xr.Dataset | xr.DataTree, options: LayoutOptions) -> None:
     """Refuse what cannot be stored, or not with these options, before anything of it is written."""
-    _Plan(path, {"": encoded}, 0, options)
+    _Plan(path, _groups(encoded), 0, options)
 
 
 def write_arrays(nodes: NodeStore, claim: Claim, node: Node, encoded: xr.Dataset, names: Iterable[str]) -> None:
