@@ -101,7 +101,7 @@ class Shell:
         self.home.mkdir()
         programs = folder / "bin"
         programs.mkdir()
-        for name, target in {"zdb": "-m zdb.cli", "python": ""}.items():
+        for name, target in {"zdb": "-m zdb", "python": ""}.items():
             program = programs / name
             program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {target} "$@"\n')
             program.chmod(0o755)

@@ -18,6 +18,7 @@ HEAVY = {"dask", "fsspec", "numpy", "pandas", "pyarrow", "s3fs", "xarray", "zarr
 # Floors from the top down. A module may import what lies on its own floor or below it, never what lies above;
 # a folder lies where its name does, and what is on one floor may not import each other in circles.
 FLOORS = [
+    {"__main__"},
     {"cli"},
     {"exchange"},
     {"filesystem", "references"},

@@ -54,7 +54,7 @@ def test_the_command_line_shows_it_on_a_terminal(tmp_path: Path, command: str, o
     terminal, writer = os.openpty() if on_terminal else os.pipe()
     if on_terminal:
         termios.tcsetwinsize(writer, (24, 80))
-    words = [sys.executable, "-m", "zdb.cli", *command.split(), *order]
+    words = [sys.executable, "-m", "zdb", *command.split(), *order]
     subprocess.run(words, cwd=tmp_path, stderr=writer, check=True, timeout=100)
     os.set_blocking(terminal, False)
     os.write(writer, b"end")

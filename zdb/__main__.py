@@ -1,4 +1,4 @@
-"""``python -m zdb.cli``."""
+"""``python -m zdb``: the ``zdb`` command."""
 
 import sys
 
