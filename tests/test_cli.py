@@ -103,6 +103,30 @@ def test_files_in_and_out(url: str, tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(read(tmp_path / f"r.{suffix}"), zdb.open(url)["rates"])
 
 
+def test_a_pickle_is_named_as_what_it_is(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zdb.open(url).set("pickled", {"dt": 1}, format="pickle")
+    assert main(["get", url, "pickled", str(tmp_path / "f.bin"), "--allow-pickle"]) == 1
+    assert "a value of format 'pickle', which holds one of format 'json', is written as .json" in capsys.readouterr().err
+    assert main(["get", url, "pickled", str(tmp_path / "f.json"), "--allow-pickle"]) == 0
+    assert json.loads((tmp_path / "f.json").read_text()) == {"dt": 1}
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1, -float("inf")]])
+def test_json_is_strict(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: object) -> None:
+    zdb.open(url)["odd"] = value
+    for target in (str(tmp_path / "odd.json"), "-"):
+        assert main(["get", url, "odd", target]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "JSON has neither NaN nor infinity" in printed.err
+    assert not (tmp_path / "odd.json").exists()
+
+
+def test_the_package_is_run(url: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "zdb", "ls", url], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["params", "rates", "soma/"]
+
+
 def test_removing_and_moving(url: str) -> None:
     assert main(["mv", url, "soma", "cell"]) == 0
     assert main(["rm", url, "params"]) == 0

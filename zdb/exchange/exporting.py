@@ -88,7 +88,8 @@ def export(db: Database, key: str, target: str, *, kind: str | None, part: Part,
     if kind not in _KINDS[group]:
         known = " or ".join(f".{name}" for name in _KINDS[group])
         asked = f".{kind}" if kind else f"{target!r}, whose suffix does not say how"
-        raise UnsupportedValueError(f"{key}: a value of format {group!r} is written as {known}, not as {asked}")
+        holds = "" if group == info.format else f", which holds one of format {group!r},"
+        raise UnsupportedValueError(f"{key}: a value of format {info.format!r}{holds} is written as {known}, not as {asked}")
     with _destination(path, is_stdout=is_stdout, force=force) as temporary:
         _write(key, value, group, kind, temporary)
         return None if is_stdout else temporary.stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,12 @@ def write(value: Any, group: str, kind: str, path: Path) -> None:
 def _json(value: Any, path: Path) -> None:
     from zdb.formats.objects import encode_attributes
 
-    path.write_text(f"{encode_attributes(value)['zdb_value']}\n", "utf-8")
+    text = encode_attributes(value)["zdb_value"]
+    try:
+        json.dumps(json.loads(text), allow_nan=False)
+    except ValueError:
+        raise ValueError("JSON has neither NaN nor infinity; read the value in Python") from None
+    path.write_text(f"{text}\n", "utf-8")
 
 
 def _array_to_npy(value: Any, path: Path) -> None:
