@@ -106,7 +106,9 @@ def test_files_in_and_out(url: str, tmp_path: Path) -> None:
 def test_a_pickle_is_named_as_what_it_is(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zdb.open(url).set("pickled", {"dt": 1}, format="pickle")
     assert main(["get", url, "pickled", str(tmp_path / "f.bin"), "--allow-pickle"]) == 1
-    assert "a value of format 'pickle', which holds one of format 'json', is written as .json" in capsys.readouterr().err
+    assert (
+        "a value of format 'pickle', which holds one of format 'json', is written as .json" in capsys.readouterr().err
+    )
     assert main(["get", url, "pickled", str(tmp_path / "f.json"), "--allow-pickle"]) == 0
     assert json.loads((tmp_path / "f.json").read_text()) == {"dt": 1}
 

@@ -379,7 +379,19 @@ def test_a_value_over_a_sub_database(place):
 
 @pytest.mark.parametrize(
     ("missing", "near"),
-    [("voltgae", "voltage"), ("soma/curent", "soma/current"), ("Voltage", "voltage"), ("somma/current", None)],
+    [
+        ("voltgae", "voltage"),
+        ("soma/curent", "soma/current"),
+        ("Voltage", "voltage"),
+        ("VOLTAGE", "voltage"),
+        ("somma/current", "soma/current"),
+        ("some/current", "soma/current"),
+        ("Soma/Curent", "soma/current"),
+        ("soma/x", None),
+        ("other/current", None),
+        ("voltag/data", None),
+        ("soma/current/x", None),
+    ],
 )
 def test_a_missing_key_names_the_nearest(db, missing, near):
     db["voltage"] = db["soma/current"] = 1
@@ -392,6 +404,31 @@ def test_a_missing_key_names_the_nearest(db, missing, near):
     for action in (lambda: db.__delitem__(missing), lambda: db.info(missing), lambda: db.provenance(missing)):
         with pytest.raises(KeyError):
             action()
+
+
+def test_the_nearest_may_lie_below_what_is_less_like_it(db):
+    db["sona/other"] = db["soma/voltage"] = 1
+    with pytest.raises(KeyNotFoundError, match="did you mean 'soma/voltage'"):
+        db["som/voltage"]
+    with pytest.raises(KeyNotFoundError, match=r"'votage' is not in .*/soma; did you mean 'voltage'"):
+        db["soma"]["votage"]
+
+
+def test_a_variable_is_no_key(db):
+    data = xr.Dataset({"v": ("t", [1.0, 2.0])}, coords={"t": [3, 4]})
+    db["in/set"], db["in/array"], db["in/table"] = data, np.arange(3), pd.DataFrame({"x": [1, 2]})
+    for name, part, read in (
+        ("set", "v", "db.get('in/set', columns=['v'])"),
+        ("array", "data", "db.dataset('in/array')['data']"),
+        ("table", "x", "db.get('in/table', columns=['x'])"),
+    ):
+        with pytest.raises(KeyNotFoundError) as caught:
+            db[f"in/{name}/{part}"]
+        message = str(caught.value)
+        assert message.endswith(f"it is a variable of the value 'in/{name}', read it by {read}")
+        assert eval(read) is not None
+        with pytest.raises(KeyNotFoundError, match=f"'{name}/other' is not in .*: '{name}' is a value, and there are"):
+            db["in"][f"{name}/other"]
 
 
 @pytest.mark.parametrize("missing", ["zdb", "_zd", "unfinishd"])

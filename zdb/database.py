@@ -7,10 +7,11 @@ from collections.abc import Iterator, KeysView, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zdb.compute import Computing
-from zdb.errors import CorruptChunkError, KeyConflictError, KeyExistsError, KeyNotFoundError
+from zdb.errors import CorruptChunkError, KeyConflictError, KeyExistsError
 from zdb.files.abilities import Files
 from zdb.find import Finding
 from zdb.formats import registry
+from zdb.handle import NOTHING
 from zdb.info import Info
 from zdb.keys import Key
 from zdb.maintenance.abilities import Maintenance
@@ -85,10 +86,8 @@ class Database(
         SelectionError
             The format of the value has no such part.
         """
-        try:
-            return self._read(key, registry.Selection(columns, rows, isel, sel))
-        except KeyNotFoundError:
-            return default
+        found = self._read_if_there(self._at(key), registry.Selection(columns, rows, isel, sel))
+        return default if found is NOTHING else found
 
     def dataset(self, key: Key) -> Any:
         """Open the stored Dataset of a value, as plain ``xr.open_zarr`` sees it; works for every format."""

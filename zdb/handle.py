@@ -6,7 +6,7 @@ import difflib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from zdb.engine.node import VALUE, Node
+from zdb.engine.node import DATABASE, FOREIGN, VALUE, Node, node_path
 from zdb.errors import (
     CorruptChunkError,
     KeyNotFoundError,
@@ -29,6 +29,10 @@ __all__ = ["NOTHING", "Handle", "keys_read", "while_current"]
 
 # A value that is replaced while it is read is read again.
 READ_ATTEMPTS = 10
+# So many names that are alike are tried at each level of a key that does not exist.
+MOST_ALIKE = 2
+# Formats of whose values parts are read by name.
+WITH_COLUMNS = ("dataset", "table", "ragged")
 NOTHING = object()
 """Stands for what is not there, since None is a value."""
 # Where what is read is noted, by the URL of the store and the path in it; None where nobody wants to know.
@@ -151,10 +155,48 @@ class Handle:
         return node
 
     def _not_found(self, path: str) -> KeyNotFoundError:
-        parent, name = split(path)
-        near = difflib.get_close_matches(name, self._engine.names(parent), n=1)
-        hint = f"; did you mean {self._relative(join(parent, near[0]))!r}?" if near else ""
+        value = self._value_above(path)
+        if value is not None:
+            hint = self._how_to_read(value, path)
+        else:
+            near = self._nearest(self._path, self._relative(path).split("/"))
+            hint = "" if near is None else f"; did you mean {self._relative(near)!r}?"
         return KeyNotFoundError(f"{self._relative(path)!r} is not in {self.url}{hint}")
+
+    def _value_above(self, path: str) -> Node | None:
+        above = split(path)[0]
+        while above and above != self._path:
+            data = self._engine.nodes.get(node_path(above))
+            if data is not None:
+                node = Node.read(above, data)
+                return node if node.kind == VALUE else None
+            above = split(above)[0]
+        return None
+
+    def _how_to_read(self, value: Node, path: str) -> str:
+        """Say how what was taken for a key is read: a part of a value, if there is one of this name."""
+        key, name = self._relative(value.path), path[len(value.path) + 1 :]
+        if name not in value.arrays:
+            return f": {key!r} is a value, and there are no keys in it"
+        how = f"get({key!r}, columns=[{name!r}])" if value.format in WITH_COLUMNS else f"dataset({key!r})[{name!r}]"
+        return f": it is a variable of the value {key!r}, read it by db.{how}"
+
+    def _nearest(self, path: str, names: list[str]) -> str | None:
+        """Return the path of the key below a database that is most like the names, or None."""
+        name, *below = names
+        known = self._engine.names(path)
+        folded = {one.casefold(): one for one in known}
+        alike = difflib.get_close_matches(name.casefold(), folded, n=MOST_ALIKE)
+        for found in [name] * (name in known) + [folded[one] for one in alike if folded[one] != name]:
+            there = join(path, found)
+            if not below:
+                return there
+            data = self._engine.nodes.get(node_path(there))
+            if data is not None and Node.read(there, data).kind in (DATABASE, FOREIGN):
+                near = self._nearest(there, below)
+                if near is not None:
+                    return near
+        return None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Handle):

@@ -89,7 +89,9 @@ def export(db: Database, key: str, target: str, *, kind: str | None, part: Part,
         known = " or ".join(f".{name}" for name in _KINDS[group])
         asked = f".{kind}" if kind else f"{target!r}, whose suffix does not say how"
         holds = "" if group == info.format else f", which holds one of format {group!r},"
-        raise UnsupportedValueError(f"{key}: a value of format {info.format!r}{holds} is written as {known}, not as {asked}")
+        raise UnsupportedValueError(
+            f"{key}: a value of format {info.format!r}{holds} is written as {known}, not as {asked}"
+        )
     with _destination(path, is_stdout=is_stdout, force=force) as temporary:
         _write(key, value, group, kind, temporary)
         return None if is_stdout else temporary.stat().st_size
