@@ -124,6 +124,31 @@ def test_a_synapse_without_a_label_is_in_no_group() -> None:
     assert found["activations"].sum(("trial", "time")).values.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("groupby", "expected"),
+    [
+        ("EI", {"EXC": 1, "INH": 1}),
+        ("celltype", {"INH": 1, "VPM": 1}),
+        ("presynaptic_column", {"C2": 1, "D2": 1}),
+        ("proximal", {"prox": 2}),
+        ("binned_somadist", {"0to50": 1, "450to500": 1}),
+        (["EI", "proximal"], {"EXC__prox": 1, "INH__prox": 0}),
+    ],
+)
+@pytest.mark.parametrize("kept_as", ["object", "category"])
+def test_nothing_is_derived_from_a_missing_value(groupby: Any, expected: dict[str, int], kept_as: str) -> None:
+    columns = pd.DataFrame(
+        {
+            "sim_trial_index": ["a", "a", "b"],
+            "synapse_type": pd.Series(["VPM_C2", None, "INH_D2"], dtype=kept_as),
+            "soma_distance": [10.0, 499.0, np.nan],
+        }
+    )
+    found = count_activations(zdb.Ragged.from_lists([[1.0], [2.0], [3.0]], columns), groupby, max_time=5)
+    counts = found["activations"].sum(("trial", "time"))
+    assert dict(zip(found["group"].values, counts.values.tolist(), strict=True)) == expected
+
+
 def test_numbers_ascend_as_numbers() -> None:
     columns = pd.DataFrame({"sim_trial_index": ["a", "a"], "section_ID": [10, 2]})
     found = count_activations(zdb.Ragged.from_lists([[1.0], [2.0, 3.0]], columns), "section_ID", max_time=5)

@@ -81,6 +81,13 @@ def test_a_synapse_of_another_morphology_is_refused() -> None:
         activation_array(far, BINS, TRIALS)
 
 
+def test_a_synapse_without_a_type_is_not_counted() -> None:
+    some = synapses()
+    some.columns.loc[[1, 3], "synapse_type"] = None
+    found = activation_array(some, BINS, TRIALS, min_time=10, max_time=20)
+    assert found.sum(("bin", "time")).values.tolist() == [[2, 1], [0, 0], [2, 0]]
+
+
 def test_weights_of_the_network_parameters() -> None:
     def population(**receptors: Any) -> dict[str, Any]:
         return {"synapses": {"receptors": receptors}}

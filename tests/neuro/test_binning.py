@@ -81,6 +81,12 @@ def test_bins_of_distance_and_time(rows: Rows) -> None:
         assert bin_distances_and_times(form, 0, 20).tolist() == expected.tolist()
 
 
+def test_a_synapse_without_a_distance_is_not_counted() -> None:
+    ragged = zdb.Ragged.from_lists([[1.0], [2.0], [3.0]], {"soma_distance": [10.0, np.nan, 60.0]})
+    assert bin_distances(ragged).counts.tolist() == [1, 1]
+    assert bin_distances_and_times(ragged).sum(axis=1).tolist() == [1, 1]
+
+
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(KeyError, match="distance"):
         bin_distances(zdb.Ragged.from_lists([[1.0]]))

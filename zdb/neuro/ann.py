@@ -121,7 +121,7 @@ def activation_array(
     Parameters
     ----------
     activations : zdb.Ragged or pandas.DataFrame
-        A row for each synapse and trial, as in ``synapse_activation``.
+        A row for each synapse and trial, as in ``synapse_activation``. Synapses without a type are not counted.
     bins : pandas.DataFrame
         As :func:`zdb.neuro.section_bins` returns it.
     trials : sequence of str
@@ -149,13 +149,14 @@ def activation_array(
     steps = Steps.between(min_time, max_time, bin_size)
     names = spatial_bin_names(bins)
     trial = pd.Index(list(trials)).get_indexer(events.labels)
-    kind = add_groups(events.columns, ["EI"], excitatory, inhibitory)["EI"].to_numpy()
+    kind = add_groups(events.columns, ["EI"], excitatory, inhibitory)["EI"]
     section = events.columns["section_ID"].to_numpy(np.int64)
     place = _Places(bins).of(section, events.columns["soma_distance"].to_numpy(np.float64))
     shape = (len(trials), len(TYPES), len(names), steps.number)
-    row = (trial * len(TYPES) + (kind == "INH")) * len(names) + place
+    row = (trial * len(TYPES) + (kind == "INH").to_numpy()) * len(names) + place
     step = steps.places(events.times, with_end=True)
-    inside = (step >= 0) & (trial[events.rows] >= 0)
+    counted = (trial >= 0) & kind.notna().to_numpy()
+    inside = (step >= 0) & counted[events.rows]
     cell = row[events.rows] * shape[3] + step
     strength = None
     if weights is not None:

@@ -149,7 +149,7 @@ def bin_distances(
     Parameters
     ----------
     activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
-        With a row for each synapse, see :func:`zdb.neuro.spike_counts`.
+        With a row for each synapse; those without a distance are not counted. See :func:`zdb.neuro.spike_counts`.
     min_time, max_time : float
         Only activations at ``min_time <= time <= max_time``, in ms.
     bin_size : float or array_like, default 50
@@ -173,7 +173,7 @@ def bin_distances(
         edges = np.asarray(bin_size)
     else:
         width = float(bin_size)  # type: ignore[arg-type]
-        edges = np.arange(0, distances.max(initial=0) + width, width)
+        edges = np.arange(0, np.fmax.reduce(distances, initial=0) + width, width)
     bins = len(edges) - 1
     place = np.searchsorted(edges, distances, side="left") - 1
     place[distances == edges[0]] = 0
@@ -197,8 +197,8 @@ def bin_distances_and_times(
     Parameters
     ----------
     activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
-        With a row for each synapse, see :func:`zdb.neuro.spike_counts`. The partitions of a dask DataFrame are read one
-        by one.
+        With a row for each synapse; those without a distance are not counted. See :func:`zdb.neuro.spike_counts`. The
+        partitions of a dask DataFrame are read one by one.
     min_time, max_time, bin_size : float
         Bins of time in ms, as in :func:`bin_times`.
     distance_bin_size : float, default 50
@@ -220,10 +220,10 @@ def bin_distances_and_times(
     total = np.zeros((0, bins), dtype=np.int64)
     for events in event_parts(activations):
         distances = events.columns[distance_column].to_numpy(np.float64)
-        level = np.floor(distances / distance_bin_size).astype(np.int64)
+        level = np.nan_to_num(np.floor(distances / distance_bin_size), nan=-1).astype(np.int64)
         levels = max(int(level.max(initial=-1)) + 1, len(total))
         place = steps.places(events.times, with_end=True)
-        inside = place >= 0
+        inside = (place >= 0) & (level >= 0)[events.rows]
         flat = np.bincount(level[events.rows[inside]] * bins + place[inside], minlength=levels * bins)
         counts = flat.astype(np.int64).reshape(levels, bins)
         counts[: len(total)] += total

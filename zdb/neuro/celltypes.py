@@ -12,6 +12,8 @@ import zdb
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
 __all__ = ["EXCITATORY", "INHIBITORY", "UnknownCellTypeError", "add_groups", "classify"]
 
 # As in ``config.cell_types`` of the In Silico Framework.
@@ -107,7 +109,8 @@ def add_groups(
     Returns
     -------
     pandas.DataFrame
-        The columns of `names`, categorical; all categories occur, in ascending order.
+        The columns of `names`, categorical; all categories occur, in ascending order. Where the column has no value, so
+        has what is derived from it.
 
     Raises
     ------
@@ -121,19 +124,26 @@ def add_groups(
         types = columns["synapse_type"].astype("category").cat.remove_unused_categories()
         made = pd.Index(function([str(name).split("_") for name in types.cat.categories]), dtype=object)
         codes, labels = pd.factorize(made, sort=True)
+        codes = np.append(codes, -1)  # for rows without a type, whose code is -1
         return pd.Categorical.from_codes(codes[types.cat.codes], labels)
 
+    def distances() -> NDArray[np.float64]:
+        return columns["soma_distance"].to_numpy(np.float64, na_value=np.nan)
+
+    def by_proximity() -> Any:
+        codes = np.where(np.isnan(distances()), -1, distances() < PROXIMAL)
+        return pd.Categorical.from_codes(codes, pd.Index(["dist", "prox"])).remove_unused_categories()
+
     def binned() -> Any:
-        level = np.floor(columns["soma_distance"].to_numpy(np.float64) / DISTANCE_BIN).astype(np.int64)
-        found, codes = np.unique(level, return_inverse=True)
-        labels = pd.Index([f"{DISTANCE_BIN * i}to{DISTANCE_BIN * (i + 1)}" for i in found.tolist()])
+        codes, found = pd.factorize(np.floor(distances() / DISTANCE_BIN), sort=True)
+        labels = pd.Index([f"{DISTANCE_BIN * i}to{DISTANCE_BIN * (i + 1)}" for i in found.astype(np.int64).tolist()])
         return pd.Categorical.from_codes(codes, labels)
 
     derived: dict[str, Callable[[], Any]] = {
         "celltype": lambda: of_type(lambda parts: [part[0] for part in parts]),
         "presynaptic_column": lambda: of_type(lambda parts: [part[1] if len(part) > 1 else "" for part in parts]),
         "EI": lambda: of_type(lambda parts: classify([p[0] for p in parts], excitatory, inhibitory, unknown)),
-        "proximal": lambda: np.where(columns["soma_distance"] < PROXIMAL, "prox", "dist"),
+        "proximal": by_proximity,
         "binned_somadist": binned,
     }
     made: dict[str, Any] = {}
