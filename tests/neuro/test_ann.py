@@ -71,6 +71,12 @@ def test_weights_are_those_of_the_trial() -> None:
     assert found.sum(("EI", "bin", "time")).values.tolist() == [2 + 2 + 3 + 5, 0, 1.5]
 
 
+def test_only_weights_of_wanted_trials_are_needed() -> None:
+    weights = {"c": {"VPM_C2": 0.5}}
+    found = activation_array(synapses(), BINS, ["c", "b"], min_time=10, max_time=20, weights=weights)
+    assert found.sum(("EI", "bin", "time")).values.tolist() == [1.5, 0]
+
+
 def test_a_synapse_of_another_morphology_is_refused() -> None:
     far = synapses()
     far.columns.loc[1, "soma_distance"] = 100.2

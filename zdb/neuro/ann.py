@@ -129,7 +129,7 @@ def activation_array(
     min_time, max_time, bin_size : float
         Bins of time in ms, as in :func:`zdb.neuro.bin_times`.
     weights : mapping of str to mapping, optional
-        For each trial, the weight of each synapse type, see :func:`synapse_weights`; 1 if not given.
+        For each of the trials, the weight of each synapse type, see :func:`synapse_weights`; 1 if not given.
     excitatory, inhibitory : sequence of str
         Cell types.
 
@@ -160,8 +160,10 @@ def activation_array(
     cell = row[events.rows] * shape[3] + step
     strength = None
     if weights is not None:
-        each = [weights[t][s] for t, s in zip(events.labels, events.columns["synapse_type"], strict=True)]
-        strength = np.array(each)[events.rows][inside]
+        each = np.zeros(len(events))
+        pairs = zip(events.labels[counted], events.columns["synapse_type"][counted], strict=True)
+        each[counted] = [weights[label][synapse_type] for label, synapse_type in pairs]
+        strength = each[events.rows][inside]
     counts = np.bincount(cell[inside], strength, minlength=int(np.prod(shape))).astype(np.float32).reshape(shape)
     coords = {"trial": list(trials), "EI": list(TYPES), "bin": names, "time": steps.starts}
     return xr.DataArray(counts, coords, ("trial", "EI", "bin", "time"))
