@@ -41,6 +41,16 @@ def test_activations_are_read_as_they_were_written(generated: GeneratedSimrun, t
         write_synapse_activations(tmp_path / "synapses.csv", trial)
 
 
+def test_the_wide_table_is_written_as_the_rows_that_it_holds(generated: GeneratedSimrun, tmp_path: Path) -> None:
+    db = zdb.open(tmp_path / "x.zdb")
+    import_simrun(db, generated.folder)
+    trial = db["synapse_activation"][:30]
+    assert trial.row_size.min() < trial.row_size.max()
+    write_synapse_activations(tmp_path / "rows.csv", trial)
+    write_synapse_activations(tmp_path / "wide.csv", trial.to_frame())
+    assert (tmp_path / "wide.csv").read_text() == (tmp_path / "rows.csv").read_text()
+
+
 def test_a_missing_column_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="section_ID"):
         write_synapse_activations(tmp_path / "x.csv", zdb.Ragged.from_lists([[1.0]], {"synapse_type": ["a"]}))

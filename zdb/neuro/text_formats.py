@@ -6,14 +6,14 @@ import csv
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+import numpy as np
 import pandas as pd
 
+import zdb
+from zdb.neuro.events import events_of
 from zdb.neuro.readers import SimulationFileError
-
-if TYPE_CHECKING:
-    import zdb
 
 __all__ = ["read_input_mapper_summary", "write_synapse_activations"]
 
@@ -21,7 +21,7 @@ COLUMNS = ("synapse_type", "synapse_ID", "soma_distance", "section_ID", "section
 HEADER = "# synapse type\tsynapse ID\tsoma distance\tsection ID\tsection pt ID\tdendrite label\tactivation times\n"
 
 
-def write_synapse_activations(path: str | os.PathLike[str], activations: zdb.Ragged) -> None:
+def write_synapse_activations(path: str | os.PathLike[str], activations: zdb.Ragged | pd.DataFrame) -> None:
     """Write the synapse activations of one trial, as simulations of the In Silico Framework write and read them.
 
     Replaces ``data_base.IO.roberts_formats.write_pandas_synapse_activation_to_roberts_format``;
@@ -31,9 +31,10 @@ def write_synapse_activations(path: str | os.PathLike[str], activations: zdb.Rag
     ----------
     path : path
         Of the new file.
-    activations : zdb.Ragged
+    activations : zdb.Ragged or pandas.DataFrame
         A row for each synapse: activation times (ms), with the columns ``synapse_type``, ``synapse_ID``,
-        ``soma_distance`` (µm), ``section_ID``, ``section_pt_ID`` and ``dendrite_label``.
+        ``soma_distance`` (µm), ``section_ID``, ``section_pt_ID`` and ``dendrite_label``. In a table the times are in
+        the columns whose names are integers, filled with NaN, as :meth:`zdb.Ragged.to_frame` makes it.
 
     Raises
     ------
@@ -42,13 +43,15 @@ def write_synapse_activations(path: str | os.PathLike[str], activations: zdb.Rag
     KeyError
         A column is missing.
     """
-    missing = [name for name in COLUMNS if name not in activations.columns]
+    events = events_of(activations)
+    missing = [name for name in COLUMNS if name not in events.columns]
     if missing:
         raise KeyError(f"{os.fspath(path)}: not written: the activations have no column {', '.join(missing)}")
-    fields = zip(*(activations.columns[name].tolist() for name in COLUMNS), strict=True)
+    fields = zip(*(events.columns[name].tolist() for name in COLUMNS), strict=True)
+    rows = zdb.Ragged(events.times, np.bincount(events.rows, minlength=len(events)))
     lines = [
         "\t".join(map(str, row)) + "\t" + "".join(f"{time!r}," for time in times.tolist()) + "\n"
-        for row, times in zip(fields, activations, strict=True)
+        for row, times in zip(fields, rows, strict=True)
     ]
     with Path(path).open("x", encoding="utf-8") as file:
         file.write(HEADER)
