@@ -152,3 +152,13 @@ def test_a_selection_in_its_order(db: zdb.Database) -> None:
 def test_without_dendritic_recordings(db: zdb.Database) -> None:
     del db["dendritic_recordings"]
     assert "dendrite_voltage" not in make_batches(db, CELL, min_time=10, max_time=20)
+
+
+def test_steps_fill_the_range(db: zdb.Database) -> None:
+    with pytest.raises(ValueError, match="max_time=18 or 22"):
+        make_batches(db, CELL, min_time=10, max_time=20, bin_size=4)
+    assert "ann_batches" not in db
+    found = make_batches(db, CELL, min_time=10, max_time=20, bin_size=5).load()
+    counts = activation_array(synapses(), BINS, TRIALS, min_time=10, max_time=20, bin_size=5)
+    np.testing.assert_array_equal(found["synapse_activation"], counts)
+    assert np.argwhere(found["soma_spike"].values).tolist() == [[0, 0], [2, 1]]

@@ -197,7 +197,8 @@ def make_batches(
     morphology : Morphology
         Of all trials.
     min_time, max_time, bin_size : int
-        Steps of time in ms. The original took them for numbers of samples from the beginning of the recording.
+        Steps of time in ms, which fill the range. The original took them for numbers of samples from the beginning of
+        the recording.
     batch_size : int, default 500
         Trials in each batch, which are the chunks along ``trial``.
     trials : sequence of str, optional
@@ -224,12 +225,20 @@ def make_batches(
     ------
     KeyError
         Something is not in the database.
+    ValueError
+        The range is not a whole number of steps.
     SynapseOutsideError, UnknownCellTypeError
         As in :func:`activation_array`.
     """
     import dask.array as da
     from dask.delayed import delayed
 
+    if (max_time - min_time) % bin_size:
+        fits = min_time + (max_time - min_time) // bin_size * bin_size
+        raise ValueError(
+            f"steps of {bin_size} ms do not fill {min_time} to {max_time} ms, so that the last one would hold what is "
+            f"after it; give max_time={fits} or {fits + bin_size}"
+        )
     bins = section_bins(morphology)
     wanted = list(db["sim_trial_index"]) if trials is None else list(trials)
     spans = _row_spans(db)
@@ -254,7 +263,7 @@ def make_batches(
             db.get(SOURCE, rows=slice(first, last)), bins, some, min_time=min_time, max_time=max_time,
             bin_size=bin_size, weights=weights, excitatory=excitatory, inhibitory=inhibitory,
         )  # fmt: skip
-        made: dict[str, Any] = {"synapse_activation": counts.to_numpy()[..., : len(steps)]}
+        made: dict[str, Any] = {"synapse_activation": counts.to_numpy()}
         for site, (voltage, spikes) in sites.items():
             traces = db[voltage].sel(trial=some).load()
             made |= _voltage_parts(site, traces, steps, bin_size)
