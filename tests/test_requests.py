@@ -11,6 +11,8 @@ import pytest
 import xarray as xr
 from places import Place, new_place
 
+from zdb import Ragged
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -119,3 +121,17 @@ def test_arrays(used: tuple[zdb.Database, Requests], chunks: int) -> None:
     assert requests.of(lambda: db["dataset"]) == ["GetObject"]
     opened = db["dataset"]
     assert requests.of(lambda: opened["v"][:10].load()) == ["GetObject"] * 2  # and that it was not replaced
+
+
+def test_adding_a_few_rows_to_a_ragged_value(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    few = Ragged([0.5, 1.5], [2], {"cell": ["a"]})
+    sent = {}
+    for rows in (20, 4000):
+        whole = Ragged(np.zeros(2 * rows), np.full(rows, 2), {"cell": ["a"] * rows})
+        db.set("spikes", whole, chunks={"row": 16, "value": 64})
+        db.append("spikes", few)  # loads packages
+        sent[rows] = requests.of(lambda: db.append("spikes", few))
+    assert Counter(sent[20]) == Counter(sent[4000])
+    # The claim, the last object and the metadata of three arrays, the metadata of the value.
+    assert objects(sent[4000])[1] == 1 + 3 + 3 + 1
