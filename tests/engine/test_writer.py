@@ -371,6 +371,18 @@ def test_options_by_dimension_and_rank(local):
     assert [arrays[name].object_shape for name in "abc"] == [(3,), (3, 3), (3,)]
 
 
+@pytest.mark.parametrize("last", [(2, 3), (500, 600)], ids=["small", "large"])
+def test_arrays_of_as_many_dimensions_as_numpy_has(nodes, last):
+    data = np.arange(np.prod(last), dtype=float).reshape((1,) * 62 + last)
+    dims = [f"d{axis}" for axis in range(64)]
+    made = put(nodes, xr.Dataset({"v": (dims, data)}))
+    np.testing.assert_array_equal(open_value(nodes, made)["v"].values, data)
+    put(nodes, xr.Dataset({"v": (dims, data)}).chunk({"d62": -1}), "lazy")
+    np.testing.assert_array_equal(open_value(nodes, node(nodes, "lazy"))["v"].values, data)
+    with pytest.raises(UnsupportedValueError, match="k/v: shards are for arrays of up to 63 dimensions"):
+        put(nodes, xr.Dataset({"v": (dims, data)}), shards=last[1])
+
+
 def test_plain_zarr_reads_what_was_written(local):
     put(local, example(2.0), chunks=(1, 2), shards=(2, 4))
     array = zarr.open_array(f"{local.root}/k/v", mode="r")

@@ -296,3 +296,8 @@ class TestSelect:
     def test_no_rows_in_a_scalar(self):
         with pytest.raises(SelectionError, match="none"):
             self.select(np.float64(1), rows=[0])
+
+
+def test_elements_that_need_a_dimension_more_than_numpy_has():
+    with pytest.raises(UnsupportedValueError, match=r"64 of 64 already; reshape"):
+        FORMAT.encode(np.zeros((1,) * 64, "V4"))

@@ -44,7 +44,6 @@ class DirectWriter:
         self.put = put or nodes.set_parts
         self.node = node
         self.packing = packing
-        self.grid = packing.grid or (1,) * len(node.shape)
 
     def write(self, region: tuple[slice, ...], data: Array) -> None:
         """Write whole objects of the array.
@@ -87,12 +86,14 @@ class DirectWriter:
 
     def _object(self, places: list[tuple[int, ...]], packed: Iterator[tuple[bytes, bytes]]) -> Iterable[bytes]:
         """Make the bytes of an object: its chunks, and where they are if it is a shard."""
-        index = np.full((*self.grid, 2), ABSENT, "<u8")
+        if not self.packing.grid:
+            yield from next(packed)
+            return
+        index = np.full((*self.packing.grid, 2), ABSENT, "<u8")
         end = 0
         for place, parts in zip(places, packed, strict=False):
             yield from parts
             length = sum(map(len, parts))
             index[place] = end, length
             end += length
-        if self.packing.grid:
-            yield from sealed(index.tobytes())
+        yield from sealed(index.tobytes())

@@ -37,6 +37,8 @@ CHUNK_BYTES = 1 << 20
 SHARD_BYTES = 64 << 20
 # Strings have no fixed size; this stands for one when chunks are cut.
 STRING_BYTES = 32
+# An array of more has no index of shards, which has one dimension more: numpy makes arrays of up to 64.
+MOST_SHARDED_DIMS = 63
 # In chunks and shards that a user gives: all of this dimension.
 WHOLE = -1
 
@@ -96,11 +98,15 @@ def choose_layout(
     if parts and chunks in (None, "balanced"):
         inner = tuple(map(_dividing, region, inner))
     if shards is not None:
+        if len(shape) > MOST_SHARDED_DIMS:
+            raise UnsupportedValueError(
+                f"shards are for arrays of up to {MOST_SHARDED_DIMS} dimensions; leave them out"
+            )
         outer = _checked("shards", shards, shape, inner)
         if any(s % c for s, c in zip(outer, inner, strict=True)):
             raise UnsupportedValueError(f"shards {outer} are not a multiple of chunks {inner}")
         return Layout(inner, outer)
-    if nbytes <= CHUNK_BYTES or dtype.kind == "T":
+    if nbytes <= CHUNK_BYTES or dtype.kind == "T" or len(shape) > MOST_SHARDED_DIMS:
         return Layout(inner, None)
     budget = SHARD_BYTES // (math.prod(inner) * itemsize)
     available = _divide_up(region, inner)
@@ -146,7 +152,8 @@ def choose_parted_layout(
         inner = tuple(map(_divisor, parts, inner, divided))
     elif any(one and part % c for one, part, c in zip(divided, parts, inner, strict=True)):
         raise UnsupportedValueError(f"chunks {inner} do not divide the parts {parts} that are written one by one")
-    if dtype.kind == "T" or math.prod(parts) * _itemsize(dtype) <= CHUNK_BYTES:
+    small = math.prod(parts) * _itemsize(dtype) <= CHUNK_BYTES
+    if dtype.kind == "T" or small or len(shape) > MOST_SHARDED_DIMS:
         return Layout(inner, None)
     available = _divide_up(parts, inner)
     counts = _fill(available, max(1, SHARD_BYTES // (math.prod(inner) * _itemsize(dtype))))

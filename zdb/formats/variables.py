@@ -33,6 +33,7 @@ __all__ = [
 
 Chunks = tuple[tuple[int, ...], ...]
 LONGEST_DTYPE = 60
+MOST_DIMS = 64  # of numpy
 
 
 def encode_variables(
@@ -64,6 +65,11 @@ def encode_variables(
         The values would not come back exactly.
     """
     codec = codec_for(data)
+    if any(data.ndim + len(part.extra) > MOST_DIMS for part in codec.parts):
+        raise UnsupportedValueError(
+            f"elements of {data.dtype} are kept along dimensions of their own, and the array has {data.ndim} of "
+            f"{MOST_DIMS} already; reshape it"
+        )
     names = [name]
     if len(codec.parts) > 1 or codec.parts[0].suffix:
         suffixes = [f"{name}.{part.suffix}" if part.suffix else name for part in codec.parts]
