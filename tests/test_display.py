@@ -62,6 +62,23 @@ def test_depth(filled, depth, seen):
         assert (name in text) == (order.index(name) <= order.index(seen))
 
 
+def test_signs_of_what_depth_cuts(filled):
+    filled["soma/empty"] = filled["parameters"]
+    shown = [line.rstrip() for line in str(filled.tree(depth=1)).splitlines()]
+    assert "├─ soma/ …" in shown
+    assert not any("…" in line for line in shown if "soma" not in line)
+    shown = str(filled.tree(depth=2)).splitlines()
+    assert [line.strip("│├└─ ") for line in shown if "…" in line] == ["spikes/ …"]
+    assert "…" not in str(filled.tree(depth=3))
+    assert "soma/ …" in Checker(filled.tree(depth=1).to_html()).cells
+    assert [row["key"] for row in filled.tree(depth=1).to_dict()] == ["parameters", "soma", "synapses"]
+
+
+def test_no_level_at_all(filled):
+    assert str(filled.tree(depth=0)).splitlines()[1:] == ["└─ … 3 more"]
+    assert filled.tree(depth=0).to_dict() == []
+
+
 @pytest.mark.parametrize("lines", range(9))
 def test_lines_are_capped_and_the_rest_is_counted(filled, lines):
     text = str(filled.tree(lines=lines)).splitlines()[1:]

@@ -180,9 +180,9 @@ class Database(
         Parameters
         ----------
         depth : int, optional
-            How many levels to show.
+            How many levels to show; "…" stands after databases into which it does not go.
         lines : int
-            How many lines to show at most.
+            How many keys to show at most; a line says how many were left out.
         """
         from zdb.display import Tree
 

@@ -46,6 +46,7 @@ class _Row:
     guide: str
     name: str
     info: Info | None  # None for the line that says what was left out
+    cut: bool = False  # what is below it was not looked at
 
 
 class Tree:
@@ -56,9 +57,9 @@ class Tree:
     engine, path, title
         What to show, and what to call it.
     depth : int or None
-        How many levels are shown.
+        How many levels are shown; "…" stands after databases into which it does not go.
     lines : int
-        How many lines are shown at most; no more nodes are read than that.
+        How many keys are shown at most; no more nodes are read than that. A line says how many were left out.
     """
 
     def __init__(self, engine: PlainEngine, path: str, title: str, *, depth: int | None, lines: int) -> None:
@@ -69,19 +70,21 @@ class Tree:
 
     def _walk(self, engine: PlainEngine, path: str, guide: str, level: int, depth: int | None) -> Iterator[_Row]:
         names = [name for name in engine.nodes.list_names(path) if is_listed(name)]
-        shown = engine.children(path, names[: self._left])
-        left_out = len(names) - len(names[: self._left])
+        some = names[: self._left] if depth is None or level <= depth else []
+        shown = engine.children(path, some)
+        left_out = len(names) - len(some)
         for position, (name, node) in enumerate(shown.items()):
             if self._left <= 0:
                 left_out = len(shown) - position + left_out
                 break
             self._left -= 1
             last = position == len(shown) - 1 and not left_out
-            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.listed(name, node))
-            if engine.is_database(node):
+            has_keys = engine.is_database(node)
+            cut = has_keys and depth is not None and level >= depth
+            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.listed(name, node), cut)
+            if has_keys and not cut:
                 inner = guide + ("   " if last else "│  ")
-                if depth is None or level < depth:
-                    yield from self._walk(engine, join(path, name), inner, level + 1, depth)
+                yield from self._walk(engine, join(path, name), inner, level + 1, depth)
         if left_out:
             yield _Row(level, guide + "└─ ", f"… {left_out} more", None)
 
@@ -91,7 +94,7 @@ class Tree:
         if info is None:
             return (row.name, "", "", "", "")
         if info.kind == DATABASE:
-            return (f"{row.name}/", "", "", "", "")
+            return (f"{row.name}/{' …' * row.cut}", "", "", "", "")
         if info.kind == UNREADABLE:
             return (row.name, UNREADABLE, "", "", "")
         shape = "" if info.shape is None else f"({', '.join(map(str, info.shape))})"
