@@ -384,6 +384,29 @@ def test_an_adopted_group_is_a_database(plain):
     assert zdb.open(plain, "r")["loose"] == 1
 
 
+def test_sizes_of_plain_zarr(plain):
+    zarr.open_group(plain / "runs", mode="a").create_group("bare").create_array("w", shape=(2, 3), dtype="f4")
+    for db in (zdb.open(plain, "r"), zdb.adopt(plain), zdb.open(plain)):
+        loose, first, bare = (db.info(key) for key in ("loose", "runs/first", "runs/bare"))
+        assert (loose.nbytes, loose.dtype, loose.shape) == (24, "int64", (3,))
+        assert loose.arrays["loose"].chunks == (3,)
+        assert (first.nbytes, set(first.arrays)) == (64, {"v", "t"})
+        assert (bare.nbytes, bare.dtype, bare.shape) == (24, "float32", (2, 3))
+        assert "int64 (3)" in str(db.tree())
+        found = db.find(kind="foreign", min_size=1).set_index("key")
+        assert found["size"].to_dict() == {"loose": 24, "runs/first": 64, "runs/bare": 24}
+        assert list(db.find(dtype="int64")["key"]) == ["loose", "runs/first"]
+
+
+def test_plain_zarr_of_a_kind_that_is_not_known_is_listed(plain):
+    node = plain / "loose" / "zarr.json"
+    node.write_text(node.read_text().replace('"regular"', '"rectilinear"').replace('"chunk_shape"', '"chunk_shapes"'))
+    db = zdb.open(plain, "r")
+    assert db.keys(recursive=True) == ["loose", "runs/first"]
+    assert db.info("loose").format == "zarr"
+    assert "loose" in str(db.tree())
+
+
 def test_adopting_twice_changes_nothing(plain):
     zdb.adopt(plain)["k"] = 1
     before = files(plain)

@@ -314,7 +314,7 @@ def _counted(record: Record, storage_options: Mapping[str, Any] | None) -> Recor
     keys = nbytes = 0
     waiting = [""]
     while waiting:
-        for node in engine.children(waiting.pop()).values():
+        for node in map(engine.described, engine.children(waiting.pop()).values()):
             if node.kind == DATABASE or (node.kind == FOREIGN and engine.is_database(node)):
                 waiting.append(node.path)
             else:

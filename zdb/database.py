@@ -155,7 +155,7 @@ class Database(
     def info(self, key: Key | None = None) -> Info:
         """Return what is known of a key, or of this database, without loading data."""
         path = self._path if key is None else self._at(key)
-        node = self._require(path)
+        node = self._engine.described(self._require(path))
         try:
             return Info.of(self._relative(path), node)
         except CorruptChunkError as error:

@@ -79,9 +79,10 @@ class Tree:
                 break
             self._left -= 1
             last = position == len(shown) - 1 and not left_out
-            has_keys = engine.is_database(node)
+            described = engine.described(node)
+            has_keys = engine.is_database(described)
             cut = has_keys and depth is not None and level >= depth
-            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.listed(name, node), cut)
+            yield _Row(level, guide + ("└─ " if last else "├─ "), name, Info.listed(name, described), cut)
             if has_keys and not cut:
                 inner = guide + ("   " if last else "│  ")
                 yield from self._walk(engine, join(path, name), inner, level + 1, depth)

@@ -182,7 +182,7 @@ def _named(pattern: str, row: Row, _: Node) -> bool:
 
 
 def _has_dtype(pattern: str, row: Row, node: Node) -> bool:
-    return any(fnmatchcase(d, pattern) for d in (row["dtype"], *(array.dtype for array in node.arrays.values())))
+    return any(fnmatchcase(d, pattern) for d in (row["dtype"], *(array.dtype for array in node.described_arrays.values())))
 
 
 def _has_attributes(wanted: Mapping[str, Any], row: Row, node: Node) -> bool:
@@ -243,7 +243,7 @@ def _nodes_below(engine: PlainEngine, path: str) -> Iterator[Node]:
         while level:
             below: list[str] = []
             for children in pool.map(engine.children, level):
-                for node in children.values():
+                for node in map(engine.described, children.values()):
                     yield node
                     if node.kind == DATABASE or (node.kind == FOREIGN and engine.is_database(node)):
                         below.append(node.path)
@@ -262,7 +262,7 @@ def _row(key: str, node: Node) -> Row:
         "format": info.format,
         "type": info.type,
         "dtype": info.dtype,
-        "dims": tuple(dict.fromkeys(dim for array in node.arrays.values() for dim in array.dims)),
+        "dims": tuple(dict.fromkeys(dim for array in node.described_arrays.values() for dim in array.dims)),
         "shape": info.shape,
         "size": info.nbytes,
         "created": info.created,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import UNREADABLE, VALUE
+from zdb.engine.node import FOREIGN, UNREADABLE, VALUE
 from zdb.errors import CorruptChunkError
 
 if TYPE_CHECKING:
@@ -119,14 +119,19 @@ class Info:
             raise CorruptChunkError(node.error)
         attributes = node.attributes
         shape = attributes.get("zdb_shape")
-        arrays = {name: ArrayInfo.of(array) for name, array in node.arrays.items()}
+        arrays = _arrays_of(node)
+        dtype = str(attributes.get("zdb_dtype", ""))
+        sizes = tuple(json.loads(shape)) if shape else None
+        if node.kind == FOREIGN and len(arrays) == 1:
+            (only,) = arrays.values()
+            dtype, sizes = only.dtype, only.shape
         return cls(
             key=key,
             kind=node.kind,
             format=node.format or ("" if node.kind == "database" else "zarr"),
             type=str(attributes.get("zdb_type", "")),
-            dtype=str(attributes.get("zdb_dtype", "")),
-            shape=tuple(json.loads(shape)) if shape else None,
+            dtype=dtype,
+            shape=sizes,
             nbytes=node.nbytes or len(str(attributes.get("zdb_value", ""))),
             created=created(node),
             id=node.id,
@@ -162,6 +167,15 @@ def created(node: Node) -> datetime | None:
     if node.kind != VALUE or not text:
         return None
     return datetime.fromisoformat(str(text)).astimezone(UTC)
+
+
+def _arrays_of(node: Node) -> dict[str, ArrayInfo]:
+    try:
+        return {name: ArrayInfo.of(array) for name, array in node.described_arrays.items()}
+    except (LookupError, TypeError):
+        if node.kind == FOREIGN:  # such as an array with chunks of several sizes
+            return {}
+        raise
 
 
 def _sizes(array: ArrayNode | ArrayInfo) -> str:

@@ -126,6 +126,14 @@ class Lookup:
         children = self.children(node.path).values()
         return not any(child.document.get("node_type") == "array" for child in children)
 
+    def described(self, node: Node) -> Node:
+        """Return a node with the metadata of its arrays, which plain Zarr need not keep in their group."""
+        if node.kind != FOREIGN or node.document["node_type"] == "array" or node.arrays:
+            return node
+        children = self.children(node.path)
+        arrays = {name: one.document for name, one in children.items() if one.document.get("node_type") == "array"}
+        return Node(node.path, {**node.document, "consolidated_metadata": {"metadata": arrays}}) if arrays else node
+
     def names(self, path: str) -> list[str]:
         """Names of the keys directly in a database, sorted; unfinished work is none."""
         names = [name for name in self.nodes.list_names(path) if is_listed(name)]

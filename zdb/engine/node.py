@@ -250,7 +250,14 @@ class Node:
         for array in self.arrays.values():
             yield from array.object_paths()
 
+    @cached_property
+    def described_arrays(self) -> dict[str, ArrayNode]:
+        """The arrays, or this node by its name if it is one itself, as it can be in plain Zarr."""
+        if self.document.get("node_type") != "array":
+            return self.arrays
+        return {self.path.rpartition("/")[2]: ArrayNode(self.path, self.document)}
+
     @property
     def nbytes(self) -> int:
         """Uncompressed size of all arrays in bytes, 16 for a string."""
-        return sum(array.nbytes for array in self.arrays.values())
+        return sum(array.nbytes for array in self.described_arrays.values())
