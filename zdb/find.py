@@ -182,7 +182,8 @@ def _named(pattern: str, row: Row, _: Node) -> bool:
 
 
 def _has_dtype(pattern: str, row: Row, node: Node) -> bool:
-    return any(fnmatchcase(d, pattern) for d in (row["dtype"], *(array.dtype for array in node.described_arrays.values())))
+    stored = [array.dtype for array in node.described_arrays.values()]
+    return any(fnmatchcase(dtype, pattern) for dtype in (row["dtype"], *stored))
 
 
 def _has_attributes(wanted: Mapping[str, Any], row: Row, node: Node) -> bool:
