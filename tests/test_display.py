@@ -148,6 +148,19 @@ def test_the_tree_as_plain_data(filled):
     assert rows[4]["shape"] == (6, 9802)
 
 
+def test_notebooks_complete_keys(filled):
+    """What IPython offers after ``db["``."""
+    from IPython.core.completer import IPCompleter, provisionalcompleter
+
+    keys = ["parameters", "soma", "soma/spikes", "soma/spikes/times", "soma/voltage", "synapses"]
+    assert filled._ipython_key_completions_() == filled.tree().keys() == keys
+    assert filled["soma"]._ipython_key_completions_() == ["spikes", "spikes/times", "voltage"]
+    line = 'db["soma/v'
+    with provisionalcompleter():
+        offered = [found.text for found in IPCompleter(namespace={"db": filled}).completions(line, len(line))]
+    assert any("voltage" in text for text in offered)
+
+
 def test_nothing_but_metadata_is_read(shared_place):
     """All chunks are taken away; what only looks must not notice."""
     db = shared_place.open()

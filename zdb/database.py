@@ -295,6 +295,9 @@ class Database(
         self._engine.nodes.require_writable()
         self._engine.consolidate()
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.tree(depth=3).keys()
+
     def __repr__(self) -> str:
         return str(self.tree(depth=2, lines=40))
 

@@ -132,6 +132,16 @@ class Tree:
     def _repr_html_(self) -> str:
         return self.to_html()
 
+    def keys(self) -> list[str]:
+        """Return the keys of the rows, from the database whose tree it is."""
+        keys: list[str] = []
+        path: list[str] = []
+        for row in self._rows:
+            if row.info:
+                path[row.level - 1 :] = [row.name]
+                keys.append("/".join(path))
+        return keys
+
     def to_dict(self) -> list[dict[str, Any]]:
         """Return the rows as plain data: level and what is known of each key."""
         return [{"level": row.level, **row.info.to_dict()} for row in self._rows if row.info]

@@ -31,9 +31,6 @@ def list_keys(db: Database, above: str | None = None, depth: int | None = None, 
     list of dict
         :meth:`zdb.Info.to_dict` with the whole key, and its `level` from 1 on.
     """
-    rows = db.tree(depth, lines).to_dict()
-    path: list[str] = []
-    for row in rows:
-        path[row["level"] - 1 :] = [row["key"]]
-        row["key"] = "/".join([*([above] if above else []), *path])
-    return rows
+    tree = db.tree(depth, lines)
+    prefix = f"{above}/" if above else ""
+    return [{**row, "key": f"{prefix}{key}"} for row, key in zip(tree.to_dict(), tree.keys(), strict=True)]
