@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import zdb
 from zdb.neuro import (
+    bin_times,
     detect_spikes,
     interspike_intervals,
     one_hot,
@@ -145,6 +146,16 @@ def test_counts_are_by_trial() -> None:
     for form in (ragged, frame):
         assert spike_counts(form).to_dict() == {"run/0": 2, "run/1": 0}
         assert interspike_intervals(form).row_size.tolist() == [1, 0]
+
+
+def test_a_time_that_is_no_number_is_no_spike() -> None:
+    ragged = zdb.Ragged.from_lists([[np.nan, 2.0, np.nan, 3.5], [np.nan]])
+    for form in (ragged, ragged.to_frame()):
+        assert spike_counts(form).tolist() == [2, 0]
+        assert [row.tolist() for row in interspike_intervals(form)] == [[1.5], []]
+        assert one_hot(form, 0, 4).sum(axis=1).tolist() == [2, 0]
+        assert time_since_spike(form, 2, 5).tolist() == [[0, 1, 0.5], [1000] * 3]
+        assert bin_times(form, normalize=False).counts.tolist() == [1, 1]
 
 
 @given(TIMES, st.sampled_from([0, 3, 5.5]), st.sampled_from([1, 0.5, 2.5]))

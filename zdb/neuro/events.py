@@ -64,8 +64,10 @@ def events_of(times: Any) -> Events:
         It is something else.
     """
     if isinstance(times, zdb.Ragged):
+        values = np.asarray(times.values, dtype=np.float64)
         rows = np.repeat(np.arange(len(times)), times.row_size)
-        return Events(np.asarray(times.values, dtype=np.float64), rows, times.columns)
+        known = ~np.isnan(values)
+        return Events(values, rows, times.columns) if known.all() else Events(values[known], rows[known], times.columns)
     if isinstance(times, pd.DataFrame):
         wanted = [name for name in times.columns if _is_integer(name)]
         return _from_padded(times[wanted].to_numpy(np.float64, na_value=np.nan), times.drop(columns=wanted))
