@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import zdb
-from zdb.neuro import UnknownCellTypeError, activations, bin_activations, classify, count_activations, import_simrun
+from zdb.neuro import (
+    UnknownCellTypeError,
+    activations,
+    bin_activations,
+    bin_distances,
+    classify,
+    count_activations,
+    import_simrun,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +83,31 @@ def test_data_in_memory_gives_the_same(db: zdb.Database) -> None:
     for given in (ragged, frame):
         made = count_activations(given, "celltype", trials=db["sim_trial_index"], min_time=100, max_time=180)
         xr.testing.assert_equal(made, stored)
+
+
+def test_a_lazy_table_is_read_partition_by_partition(db: zdb.Database) -> None:
+    ragged = db["synapse_activation"]
+    frame = ragged.to_frame()
+    parts = np.array_split(np.arange(len(frame)), 3)
+    read: list[list[int]] = []
+
+    def part(number: int) -> pd.DataFrame:
+        read[-1].append(number)
+        return frame.iloc[parts[number]]
+
+    def get(graph: Any, keys: Any, **_: Any) -> Any:
+        read.append([])
+        return dask.get(graph, keys)
+
+    lazy = dd.from_map(part, range(3), meta=frame.iloc[:0])
+    with dask.config.set(scheduler=get):
+        counted = count_activations(lazy, ["celltype", "binned_somadist"], min_time=100, max_time=180)
+        binned = bin_distances(lazy, 100, 180)
+    assert read == [[0], [1], [2]] * 3
+    expected = count_activations(ragged, ["celltype", "binned_somadist"], min_time=100, max_time=180)
+    xr.testing.assert_equal(counted, expected)
+    np.testing.assert_array_equal(binned.counts, bin_distances(ragged, 100, 180).counts)
+    np.testing.assert_array_equal(binned.edges, bin_distances(ragged, 100, 180).edges)
 
 
 def test_all_combinations_of_labels_are_groups(db: zdb.Database) -> None:

@@ -11,7 +11,7 @@ import xarray as xr
 
 import zdb
 from zdb.neuro.celltypes import DERIVED, EXCITATORY, INHIBITORY, add_groups, needed_columns
-from zdb.neuro.events import TRIAL, Events, events_of
+from zdb.neuro.events import TRIAL, Events, event_parts, events_of
 from zdb.neuro.steps import Steps
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def count_activations(
     inhibitory: Sequence[str] = INHIBITORY,
     unknown: Unknown = "error",
 ) -> xr.Dataset:
-    """Count synapse activations per trial, group and step of time, of data in memory.
+    """Count synapse activations per trial, group and step of time, and keep the counts in memory.
 
     Replaces ``synapse_activation_postprocess_pandas`` and ``synapse_activation_postprocess_dask`` of ``data_base.
     db_initializers.synapse_activation_binning``. See :func:`bin_activations`, which does it for all of a database.
@@ -110,7 +110,8 @@ def count_activations(
     Parameters
     ----------
     activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
-        A row for each synapse and trial. The trial is the column ``sim_trial_index``, or the index of the table.
+        A row for each synapse and trial. The trial is the column ``sim_trial_index``, or the index of the table. The
+        partitions of a dask DataFrame are read one by one, and twice: once for the groups, once for the counts.
     trials : sequence of str, optional
         Trials and their order; those that occur by default.
     groupby, min_time, max_time, bin_size, excitatory, inhibitory, unknown
@@ -121,16 +122,22 @@ def count_activations(
     xarray.Dataset
         As :func:`bin_activations` stores it.
     """
-    events = events_of(activations)
     names = [groupby] if isinstance(groupby, str) else list(groupby)
     grouping = _Grouping(
         names,
         Steps.between(min_time, max_time, bin_size),
         {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown},
     )
-    grouping.learn(events.columns)
-    wanted = list(dict.fromkeys(events.labels)) if trials is None else list(trials)
-    return grouping.label(grouping.count(events, _numbers(events, wanted), len(wanted)), wanted)
+    source = activations if hasattr(activations, "partitions") else events_of(activations)
+    occurring: dict[str, None] = {}
+    for events in event_parts(source):
+        grouping.learn(events.columns)
+        occurring |= dict.fromkeys(events.labels.unique())
+    wanted = list(occurring) if trials is None else list(trials)
+    counts = np.zeros((len(wanted), *grouping.shape), np.int32)
+    for events in event_parts(source):
+        counts += grouping.count(events, _numbers(events, wanted), len(wanted))
+    return grouping.label(counts, wanted)
 
 
 def bin_activations(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zdb.neuro.events import event_parts, events_of
+from zdb.neuro.events import event_parts
 from zdb.neuro.steps import Steps
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def bin_distances(
     Parameters
     ----------
     activations : zdb.Ragged, pandas.DataFrame or dask DataFrame
-        With a row for each synapse; those without a distance are not counted. See :func:`zdb.neuro.spike_counts`.
+        With a row for each synapse; those without a distance are not counted. See :func:`zdb.neuro.spike_counts`. The
+        partitions of a dask DataFrame are read one by one.
     min_time, max_time : float
         Only activations at ``min_time <= time <= max_time``, in ms.
     bin_size : float or array_like, default 50
@@ -167,19 +168,24 @@ def bin_distances(
     KeyError
         There is no such column.
     """
-    events = events_of(activations)
-    distances = events.columns[distance_column].to_numpy(np.float64)
-    if np.ndim(bin_size):
-        edges = np.asarray(bin_size)
-    else:
-        width = float(bin_size)  # type: ignore[arg-type]
-        edges = np.arange(0, np.fmax.reduce(distances, initial=0) + width, width)
-    bins = len(edges) - 1
-    place = np.searchsorted(edges, distances, side="left") - 1
-    place[distances == edges[0]] = 0
-    place = place[events.rows]
-    inside = (place >= 0) & (place < bins) & (events.times >= min_time) & (events.times <= max_time)
-    return Binned(edges, np.bincount(place[inside], minlength=bins).astype(np.int64))
+    width = None if np.ndim(bin_size) else float(bin_size)  # type: ignore[arg-type]
+    edges = np.asarray(bin_size) if width is None else np.zeros(1)
+    farthest = 0.0
+    total = np.zeros(len(edges) - 1, dtype=np.int64)
+    for events in event_parts(activations):
+        distances = events.columns[distance_column].to_numpy(np.float64)
+        if width is not None:
+            farthest = np.fmax.reduce(distances, initial=farthest)
+            edges = np.arange(0, farthest + width, width)
+        bins = len(edges) - 1
+        place = np.searchsorted(edges, distances, side="left") - 1
+        place[distances == edges[0]] = 0
+        place = place[events.rows]
+        inside = (place >= 0) & (place < bins) & (events.times >= min_time) & (events.times <= max_time)
+        counts = np.bincount(place[inside], minlength=bins).astype(np.int64)
+        counts[: len(total)] += total
+        total = counts
+    return Binned(edges, total)
 
 
 def bin_distances_and_times(

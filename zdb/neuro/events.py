@@ -84,8 +84,13 @@ def events_of(times: Any) -> Events:
 
 
 def event_parts(times: Any) -> Iterator[Events]:
-    """Bring times into their common form in parts that fit into memory: the partitions of a dask DataFrame."""
-    if hasattr(times, "partitions"):
+    """Bring times into their common form in parts that fit into memory: the partitions of a dask DataFrame.
+
+    Times that are in that form already are one part.
+    """
+    if isinstance(times, Events):
+        yield times
+    elif hasattr(times, "partitions"):
         for number in range(times.npartitions):
             yield events_of(times.get_partition(number).compute())
     else:
