@@ -133,6 +133,23 @@ def test_a_trial_without_synapses_counts_nothing(tmp_path: Path) -> None:
     assert found["activations"].sum(("group", "time")).values.tolist() == [1, 0, 2]
 
 
+def test_counts_say_from_what_and_when_they_were_made(small: GeneratedSimrun, tmp_path: Path) -> None:
+    run = small.folder / "20150815-1530_20241"
+    run.rename(tmp_path / run.name)
+    db = zdb.open(tmp_path / "x.zdb")
+    import_simrun(db, small.folder)
+    assert bin_activations(db).sizes["trial"] == 2
+    (tmp_path / run.name).rename(run)
+    import_simrun(db, small.folder)
+    [counted] = db.find(inputs="synapse_activation").to_dict("records")
+    key = "synapse_activation_binned/EI"
+    assert counted["key"] == key
+    assert db.provenance(key).created < db.provenance("synapse_activation").created
+    assert db[key].sizes["trial"] == 2
+    assert bin_activations(db).sizes["trial"] == db[key].sizes["trial"] == 4
+    assert db.provenance(key).created > db.provenance("synapse_activation").created
+
+
 def test_an_unknown_type_is_never_taken_for_inhibitory(tmp_path: Path) -> None:
     db = zdb.open(tmp_path / "x.zdb")
     columns = pd.DataFrame({"sim_trial_index": ["a", "a"], "synapse_type": ["VPM_C2", "Martinotti_C2"]})

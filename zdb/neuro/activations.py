@@ -155,6 +155,7 @@ def bin_activations(
 
     Replaces ``data_base.db_initializers.synapse_activation_binning.init``. Blocks of trials are read, counted and
     written in parallel by dask, with the scheduler that is set; no more than a few blocks of 64 MiB are in memory.
+    Counts that are there are replaced. Another import does not do that: call the function again when trials were added.
 
     Parameters
     ----------
@@ -185,14 +186,21 @@ def bin_activations(
     UnknownCellTypeError
         A cell type is in neither list.
     """
-    import dask.array as da
-    from dask.delayed import delayed
-
     names = [groupby] if isinstance(groupby, str) else list(groupby)
     lists = {"excitatory": excitatory, "inhibitory": inhibitory, "unknown": unknown}
     grouping = _Grouping(names, Steps.between(min_time, max_time, bin_size), lists)
+    # so that the keys that are read are kept as its inputs
+    made: xr.Dataset = db.compute(f"{TARGET}/{'__'.join(names)}", _count_all, db, grouping, force=True)
+    return made
+
+
+def _count_all(db: zdb.Database, grouping: _Grouping) -> xr.Dataset:
+    """Counts of all trials, lazy but for the groups."""
+    import dask.array as da
+    from dask.delayed import delayed
+
     spans: dict[str, tuple[int, int]] = {}  # first row of each trial, and the row after its last one
-    for start, columns in _columns_in_parts(db, needed_columns(names)):
+    for start, columns in _columns_in_parts(db, needed_columns(grouping.names)):
         grouping.learn(columns)
         for trial, first, last in _stretches(columns[TRIAL]):
             spans[trial] = (spans.get(trial, (start + first, 0))[0], start + last)
@@ -209,10 +217,7 @@ def bin_activations(
         block = delayed(_count_rows)(db, rows, grouping, some)
         blocks.append(da.from_delayed(block, (len(some), groups, bins), np.int32))  # type: ignore[no-untyped-call]
     counts = da.concatenate(blocks) if blocks else np.zeros((0, groups, bins), np.int32)  # type: ignore[no-untyped-call]
-    key = f"{TARGET}/{'__'.join(names)}"
-    db[key] = grouping.label(counts, trials)
-    made: xr.Dataset = db[key]
-    return made
+    return grouping.label(counts, trials)
 
 
 def _beginning(distance_bin: str) -> int:
