@@ -139,6 +139,7 @@ def test_removing_and_moving(url: str) -> None:
     ("arguments", "words"),
     [
         (["ls", "{url}/missing"], "{url}/missing: there is no database"),
+        (["ls", "{folder}"], "is not empty and not a database; zdb catalog search FOLDER finds those below a folder"),
         (["get", "{url}", "pickled", "-"], "open the database with --allow-pickle"),
         (["put", "{url}", "p", "{folder}/p.json", "--no-overwrite"], "p: exists, and --no-overwrite was given"),
         (["import", "files", "{folder}/p.json", "{url}"], "p: exists; --overwrite replaces it"),

@@ -175,7 +175,7 @@ def _root(engine: PlainEngine) -> Node | None:
     try:
         return engine.node("")
     except CorruptChunkError as error:
-        raise NotADatabaseError(f"{engine.nodes.url}: {error}") from error
+        raise NotADatabaseError(str(error)) from error
 
 
 def _moved(url: str, id: str) -> DatabaseNotFoundError:
@@ -201,7 +201,9 @@ def _create(engine: PlainEngine, mode: str) -> Node:
         made = _root(engine)
         if made is not None and mode != "w-":
             return made  # by another process, a moment ago
-        raise NotADatabaseError(f"{nodes.url}: {_what_lies_there(nodes)}; choose an empty or new folder")
+        creates = mode in ("a", "w-")
+        advice = "choose an empty or new folder" if creates else "zdb.catalog.search(folder) finds those below a folder"
+        raise NotADatabaseError(f"{nodes.url}: {_what_lies_there(nodes)}; {advice}")
     if mode in ("r", "r+"):
         raise DatabaseNotFoundError(f"{nodes.url}: there is no database; mode='a' would create it")
     engine.create_databases("")

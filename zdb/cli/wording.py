@@ -16,6 +16,7 @@ WORDS = {
     r"let zdb repair, or db\.repair\(dry_run=False\),": "let zdb repair --yes",
     r"relocate=\{[^}]*\}": "--relocate OLD=NEW",
     r"\b(missing|on_error|mode)=[\"'](report|link)[\"']": lambda found: f"--{found[1].replace('_', '-')} {found[2]}",
+    r"zdb\.catalog\.search\(folder\)": "zdb catalog search FOLDER",
     r"\ballow_pickle=True": "--allow-pickle",
 }
 

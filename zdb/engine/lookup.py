@@ -81,10 +81,10 @@ class Lookup:
     def readable(self, node: Node) -> Node:
         """Return a node, or raise :class:`~zdb.errors.CorruptChunkError` and say what can be done."""
         if node.error:
-            raise CorruptChunkError(
-                f"{self.nodes.url}: {node.error}; let zdb repair, or db.repair(dry_run=False), rescue what is there, "
-                "write the key again, or delete it"
+            advice = (
+                "; let zdb repair, or db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
             )
+            raise CorruptChunkError(f"{self.nodes.url}: {node.error}{advice * bool(node.path)}")
         return node
 
     def _known(self, node: Node) -> Node | None:
