@@ -24,7 +24,7 @@ __all__ = ["CONTEXT", "Writer"]
 # The server has no threads when it forks: what it imports starts none.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["faults.workload", "zdb", "zarr", "xarray", "dask.array", "s3fs", "zdb.engine.writer"])
-PATIENCE = 120
+PATIENCE = 300
 
 
 class Writer:

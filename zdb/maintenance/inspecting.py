@@ -114,7 +114,7 @@ def _check_children(nodes: NodeStore, found: Inspection, children: list[str], *,
             found.report("array metadata", path, "is not in the store")
         elif deep:
             _check_document(found, name, path, data)
-    if deep and node.format != "json":  # a small value has no arrays: what lies below it came late, and is left over
+    if deep and node.format != "json":
         _check_nothing_is_hidden(nodes, found, set(paths))
 
 
@@ -140,7 +140,10 @@ def _check_nothing_is_hidden(nodes: NodeStore, found: Inspection, known: set[str
     others = [p for p in found.sizes if p.endswith("/zarr.json") and p not in known and p != own]
     for path, data in zip(others, nodes.get_many(others), strict=True):
         document = _document(path, data)
-        if document and document["node_type"] == "array" and _is_of_generation(document, found.node.generation):
+        if not document or document["node_type"] != "array" or not _is_of_generation(document, found.node.generation):
+            continue
+        objects = ArrayNode(path.removesuffix("/zarr.json"), document).object_paths()
+        if all(found.sizes.get(one) for one in objects):  # without its chunks it came late, and is left over
             found.report("consolidated metadata", own, f"does not have {path}")
 
 
