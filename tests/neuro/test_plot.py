@@ -59,6 +59,17 @@ def test_voltage_with_spikes(generated: GeneratedSimrun, traces: xr.Dataset) -> 
     assert spikes.get_color() == trace.get_color()
 
 
+def test_the_legend_hides_no_trace(traces: xr.Dataset) -> None:
+    ax = plot_voltage(traces)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend()
+    assert legend is not None
+    place = legend.get_window_extent()
+    assert place.y0 >= ax.bbox.y1
+    assert place.x1 <= ax.figure.bbox.x1
+    assert place.y1 <= ax.figure.bbox.y1
+
+
 def test_voltage_of_the_first_trials_by_default(traces: xr.Dataset) -> None:
     assert len(plot_voltage(traces).lines) == 3
 
@@ -66,6 +77,17 @@ def test_voltage_of_the_first_trials_by_default(traces: xr.Dataset) -> None:
 def test_voltage_of_an_unknown_trial(traces: xr.Dataset) -> None:
     with pytest.raises(KeyError, match="no such trials: elsewhere/000000"):
         plot_voltage(traces, ["elsewhere/000000"])
+
+
+def test_psth_without_activations() -> None:
+    activations = xr.Dataset(
+        {"activations": (("trial", "group", "time"), np.zeros((2, 1, 5)))},
+        {"group": ["EXC"], "time": 100.0 + np.arange(5)},
+    )
+    ax = plot_psth(activations)
+    assert ax.get_legend() is None
+    assert ax.get_xlim() == (100, 105)
+    assert ax.get_ylim()[0] == 0
 
 
 def test_raster(generated: GeneratedSimrun) -> None:

@@ -61,7 +61,8 @@ def plot_voltage(
     ax.set_xlabel("time (ms)")
     ax.set_ylabel("membrane potential (mV)")
     ax.margins(x=0)
-    ax.legend(loc="upper left", fontsize="small", frameon=False, title="trial")
+    # above the traces, where it hides none of them
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=SHOWN, fontsize="small", frameon=False, title="trial")
     return ax
 
 
@@ -146,9 +147,10 @@ def plot_psth(
         ax.stairs(counts / (joined * step), edges, label=group, color=color, linewidth=1.2)
     ax.set_xlabel("time (ms)")
     ax.set_ylabel("activations per trial and ms")
-    ax.margins(x=0)
+    ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(bottom=0)
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+    if groups:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
     return ax
 
 
