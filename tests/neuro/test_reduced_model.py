@@ -136,6 +136,13 @@ def test_a_process_that_knows_only_zdb_reads_it(model: ReducedModel, tmp_path: P
     assert done.stdout.strip() == "('EXC', 'INH')"
 
 
+def test_a_model_is_shown_in_a_line(model: ReducedModel) -> None:
+    shown = repr(model)
+    assert shown.startswith("ReducedModel(groups=('EXC', 'INH'), input_window=")
+    assert "\n" not in shown
+    assert len(shown) < 200
+
+
 def test_what_does_not_fit_is_named() -> None:
     x = inputs()
     with pytest.raises(ValueError, match="'INH' has shape"):

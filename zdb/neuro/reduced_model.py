@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,10 +106,10 @@ class ReducedModel:
     output_window: tuple[float, float]
     refractory_period: float
     lookup_step: int
-    kernels: NDArray[np.float64]
-    lookup: list[pd.Series[float]]
-    net_input: NDArray[np.float64]
-    spike_times: zdb.Ragged
+    kernels: NDArray[np.float64] = field(repr=False)
+    lookup: list[pd.Series[float]] = field(repr=False)
+    net_input: NDArray[np.float64] = field(repr=False)
+    spike_times: zdb.Ragged = field(repr=False)
     sources: tuple[str, ...] = ()
 
     @classmethod
