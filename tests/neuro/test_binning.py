@@ -58,6 +58,11 @@ def test_the_range_is_taken_from_the_times() -> None:
         bin_times([[1.0]], bin_size=1, edges=[0, 1])
 
 
+def test_partitions_of_which_one_is_at_the_soma() -> None:
+    frame = zdb.Ragged.from_lists([[0.0], [0.0]], {"soma_distance": [0.0, 60.0]}).to_frame()
+    assert bin_distances(dd.from_pandas(frame, npartitions=2)).counts.tolist() == [1, 1]
+
+
 @given(ROWS)
 def test_bins_of_distance_are_those_of_pandas(rows: Rows) -> None:
     edges = np.arange(0, max(d for d, _ in rows) + 50, 50)

@@ -169,14 +169,13 @@ def bin_distances(
         There is no such column.
     """
     width = None if np.ndim(bin_size) else float(bin_size)  # type: ignore[arg-type]
-    edges = np.asarray(bin_size) if width is None else np.zeros(1)
     farthest = 0.0
-    total = np.zeros(len(edges) - 1, dtype=np.int64)
+    total = np.zeros(0, dtype=np.int64)
     for events in event_parts(activations):
         distances = events.columns[distance_column].to_numpy(np.float64)
-        if width is not None:
-            farthest = np.fmax.reduce(distances, initial=farthest)
-            edges = np.arange(0, farthest + width, width)
+        farthest = np.fmax.reduce(distances, initial=farthest)
+        # a part with nothing but 0 has a bin too: others may be farther
+        edges = np.asarray(bin_size) if width is None else np.arange(0, max(farthest, width / 2) + width, width)
         bins = len(edges) - 1
         place = np.searchsorted(edges, distances, side="left") - 1
         place[distances == edges[0]] = 0
@@ -185,7 +184,8 @@ def bin_distances(
         counts = np.bincount(place[inside], minlength=bins).astype(np.int64)
         counts[: len(total)] += total
         total = counts
-    return Binned(edges, total)
+    edges = np.asarray(bin_size) if width is None else np.arange(0, farthest + width, width)
+    return Binned(edges, total[: len(edges) - 1])
 
 
 def bin_distances_and_times(
