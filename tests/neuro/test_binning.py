@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zdb
-from zdb.neuro import bin_distances, bin_distances_and_times, bin_times
+from zdb.neuro import (
+    bin_distances,
+    bin_distances_and_times,
+    bin_times,
+    interspike_intervals,
+    one_hot,
+    spike_counts,
+    time_since_spike,
+)
 
 # Quarters are exact, so that times and distances meet the edges of bins.
 ROWS = st.lists(
@@ -46,6 +54,18 @@ def test_bins_of_time_are_those_of_numpy(rows: Rows, bins: tuple[float, ...], no
         np.testing.assert_allclose(found.counts, expected, rtol=1e-12)
         each = bin_times(form, size, first, last, per_trial=True)
         assert each.counts.tolist() == [np.histogram(times, edges)[0].tolist() for _, times in rows]
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros((0, 3)), zdb.Ragged.from_lists([])], ids=["list", "array", "ragged"])
+def test_without_rows_there_are_no_counts_per_row(nothing: Any) -> None:
+    assert np.isnan(bin_times(nothing, 1, 0, 5).counts).tolist() == [True] * 5
+    assert np.isnan(bin_times(nothing, edges=[0, 2, 3], rate=True).counts).tolist() == [True] * 2
+    assert bin_times(nothing, 1, 0, 5, normalize=False).counts.tolist() == [0] * 5
+    assert bin_times(nothing, 1, 0, 5, per_trial=True).counts.shape == (0, 5)
+    assert spike_counts(nothing).shape == (0,)
+    assert one_hot(nothing, 0, 5).shape == time_since_spike(nothing, 0, 5).shape == (0, 5)
+    assert len(interspike_intervals(nothing)) == 0
+    assert spike_counts(np.zeros(0)).tolist() == [0]
 
 
 def test_the_range_is_taken_from_the_times() -> None:

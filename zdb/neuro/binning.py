@@ -61,7 +61,7 @@ def bin_times(
     edges : array_like, optional
         Edges of the bins in ms, instead of `bin_size`, `min_time` and `max_time`; times are compared with them exactly.
     normalize : bool, default True
-        Divide by the number of rows.
+        Divide by the number of rows; NaN if there are none.
     rate : bool, default False
         Divide by the width of the bins too: events per ms.
     per_trial : bool, default False
@@ -101,7 +101,7 @@ def bin_times(
         counted.append(table if per_trial else table[0])
     counts: NDArray[Any] = np.concatenate(counted) if per_trial else np.sum(counted, axis=0)
     if normalize and not per_trial:
-        counts = counts / float(rows)
+        counts = counts / rows if rows else np.full(bins, np.nan)
     if rate:
         counts = counts / np.diff(borders)
     return Binned(borders, counts)

@@ -56,7 +56,8 @@ def events_of(times: Any) -> Events:
     ----------
     times : zdb.Ragged, pandas.DataFrame, pandas.Series, dask DataFrame, array_like or list of array_like
         A table has the times in the columns whose names are integers ("0", "1", …), filled with NaN, as the In Silico
-        Framework has; a two-dimensional array likewise. A series or a one-dimensional array is one row.
+        Framework has; a two-dimensional array likewise. A series or a one-dimensional array is one row; a list without
+        anything has no rows.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def events_of(times: Any) -> Events:
         return _from_padded(times.to_numpy(np.float64, na_value=np.nan)[np.newaxis], pd.DataFrame(index=[0]))
     if hasattr(times, "to_delayed") and hasattr(times, "columns"):
         return events_of(times.compute())
-    if isinstance(times, list) and any(np.ndim(row) for row in times):
+    if isinstance(times, list) and (not times or any(np.ndim(row) for row in times)):
         return events_of(zdb.Ragged.from_lists(times, dtype=np.float64))
     array = np.asarray(times, dtype=np.float64)
     if array.ndim > 2:

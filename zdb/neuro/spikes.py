@@ -123,7 +123,7 @@ def spike_counts(spike_times: Any, begin: float | None = None, end: float | None
     ----------
     spike_times : zdb.Ragged, pandas.DataFrame, array_like or list of array_like
         A row for each trial, in ms. Of a table, the columns whose names are integers; two-dimensional arrays are
-        filled with NaN.
+        filled with NaN. One-dimensional arrays are one row; a list without anything has no rows.
     begin, end : float, optional
         Only those at ``begin <= time < end``, in ms.
 
