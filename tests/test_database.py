@@ -468,12 +468,51 @@ def test_a_value_that_another_format_is_asked_to_keep(db):
     db["k"] = 1
     unchanged_after(db, UnsupportedValueError, "k: ", lambda: db.set("k", "text", format="array"))
     unchanged_after(db, UnsupportedValueError, "k: ", lambda: db.set("k", np.arange(3), format="json"))
-    unchanged_after(
-        db,
-        FormatNotInstalledError,
-        "'parquet' is not installed; known formats are .*json",
-        lambda: db.set("k", 1, format="parquet"),
-    )
+    unknown = "^k: format 'parquet' is not installed; known formats are .*json"
+    unchanged_after(db, FormatNotInstalledError, unknown, lambda: db.set("k", 1, format="parquet"))
+    for wrong in (3, ["array"], np.ndarray):
+        known = "^k: format=.* is no name; known formats are .*json"
+        unchanged_after(db, FormatNotInstalledError, known, lambda wrong=wrong: db.set("k", 1, format=wrong))
+
+
+class Bytes(bytes):
+    """Bytes that are more than that."""
+
+
+OF_OTHER_FORMATS = {
+    "dict": {},
+    "list": [1, 2],
+    "tuple": (1, 2),
+    "str": "x",
+    "int": 3,
+    "None": None,
+    "bytes": b"ab",
+    "more than bytes": Bytes(b"ab"),
+    "memoryview": memoryview(b"ab"),
+    "array": np.arange(3),
+    "scalar": np.float64(1),
+    "lazy array": da.zeros(3),
+    "DataFrame": pd.DataFrame({"a": [1]}),
+    "Dataset": xr.Dataset({"a": ("x", [1, 2])}),
+    "DataArray": xr.DataArray([1, 2]),
+    "DataTree": xr.DataTree(),
+    "object": Thing("x"),
+}
+
+
+@pytest.mark.parametrize("value", OF_OTHER_FORMATS.values(), ids=OF_OTHER_FORMATS)
+@pytest.mark.parametrize("name", ["array", "dataset", "table", "ragged", "file", "nested", "cell"])
+def test_a_value_of_another_format_is_kept_as_it_is_or_refused(db, name, value):
+    said = ""
+    try:
+        db.set("k", value, format=name)
+    except UnsupportedValueError as error:
+        said = str(error)
+    if said:
+        assert said.startswith("k: ")
+        assert "Error: " not in said, "what Python says of it helps nobody"
+    else:
+        assert type(db["k"]) is type(value)
 
 
 def test_pickles_are_read_only_on_request(place):

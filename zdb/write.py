@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from zdb import config
 from zdb.engine.node import FOREIGN, VALUE, Node, node_path
 from zdb.engine.options import LayoutOptions
-from zdb.errors import ClaimLostError, KeyConflictError, KeyExistsError, UnsupportedValueError, WriteError, ZdbError
+from zdb.errors import (
+    ClaimLostError,
+    FormatNotInstalledError,
+    KeyConflictError,
+    KeyExistsError,
+    UnsupportedValueError,
+    WriteError,
+    ZdbError,
+)
 from zdb.formats import registry
 from zdb.formats.objects import encode_attributes
 from zdb.keys import join, split
@@ -81,7 +89,10 @@ def _write_value(
     started = time.perf_counter()
     options = _naming(path, LayoutOptions.of, request)
     if request.format is not None:
-        chosen = registry.by_name(request.format)
+        try:
+            chosen = registry.by_name(request.format)
+        except FormatNotInstalledError as error:
+            raise FormatNotInstalledError(f"{path}: {error}") from error
     else:
         chosen = _naming(path, registry.for_value, value)
     encoded: xr.Dataset | xr.DataTree | None = None
@@ -190,10 +201,10 @@ def _naming(path: str, function: Callable[[Any], Any], value: Any) -> Any:
     except (ZdbError, MemoryError):
         raise
     except Exception as error:
-        what = f"a {type(value).__module__}.{type(value).__qualname__}: {type(error).__name__}: {error}"
         chosen = getattr(function, "__self__", None)
         if isinstance(chosen, registry.Format) and not registry.is_of_types(chosen, value):
-            raise UnsupportedValueError(f"{path}: format {chosen.name!r} does not keep {what}") from error
+            raise UnsupportedValueError(f"{path}: {registry.why_not(chosen, value)}") from error
+        what = f"a {type(value).__module__}.{type(value).__qualname__}: {type(error).__name__}: {error}"
         raise WriteError(f"{path}: encoding failed, the key is as it was before: {what}") from error
 
 

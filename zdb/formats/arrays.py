@@ -10,7 +10,7 @@ import xarray as xr
 
 from zdb.errors import SelectionError, UnsupportedValueError
 from zdb.formats.positions import check_positions, checked_indexers
-from zdb.formats.registry import Format
+from zdb.formats.registry import Format, require_types
 from zdb.formats.variables import (
     check_chunked_by_numpy,
     chunks_from_json,
@@ -64,6 +64,7 @@ class ArrayFormat(Format):
             An object array of anything but strings, a subclass of ndarray that cannot be restored,
             chunks of unknown sizes.
         """
+        require_types(self, value)
         data, recipe, type_name = _unwrap(value)
         dims = [f"dim_{axis}" for axis in range(data.ndim)]
         taken = {"data", "data_mask", "data_fill_value", *dims}

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from zdb.errors import UnsupportedValueError, WriteError
-from zdb.formats.registry import Format
+from zdb.formats.registry import Format, why_not
 from zdb.formats.stored_file import BLOCK_SIZE, StoredFile
 
 __all__ = ["FileFormat", "StoredFile", "stored_file"]
@@ -50,6 +50,8 @@ class FileFormat(Format):
             return _dataset(content, "pathlib.Path", _description(value))
         if isinstance(value, Path):
             return _encode_file(value)
+        if type(value) not in {bytes, bytearray}:
+            raise UnsupportedValueError(why_not(self, value))
         data = np.frombuffer(bytes(value), dtype=np.uint8)
         return _dataset(
             xr.Variable(("byte",), data),

@@ -17,7 +17,7 @@ from zdb.formats.frames import ROW, Parts
 from zdb.formats.jagged import VALUE, read_window, row_size_variable
 from zdb.formats.labels import USE_PICKLE
 from zdb.formats.ragged_dataset import encode_dataset
-from zdb.formats.registry import Format, Selection
+from zdb.formats.registry import Format, Selection, require_types
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -276,6 +276,7 @@ class RaggedFormat(Format):
         if isinstance(value, list):
             ragged = _from_list(value)
             return _dataset("builtins.list", _encode(ragged), str(ragged.dtype), len(value))
+        require_types(self, value)
         from zdb.formats import awkward_arrays  # needs awkward, which is an extra
 
         parts = awkward_arrays.encode(value)

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["Format", "Partitioned", "Selection", "by_name", "for_value", "names", "register"]
+__all__ = [
+    "Format",
+    "Partitioned",
+    "Selection",
+    "by_name",
+    "for_value",
+    "is_of_types",
+    "names",
+    "register",
+    "require_types",
+    "why_not",
+]
 
 ENTRY_POINT_GROUP = "zdb.formats"
 
@@ -166,6 +177,8 @@ def by_name(name: str) -> Format:
     FormatNotInstalledError
         No installed package provides it, or it cannot be imported.
     """
+    if not isinstance(name, str):
+        raise FormatNotInstalledError(f"format={name!r} is no name; known formats are {', '.join(names())}")
     if name in _registered:
         return _registered[name]
     target = BUILT_IN.get(name) or _plugins().get(name)
@@ -188,6 +201,27 @@ def _type_names(value: Any) -> Iterator[str]:
 def is_of_types(chosen: Format, value: Any) -> bool:
     """Whether a value is of one of the types that a format names; one that names none takes any."""
     return not chosen.types or not set(_type_names(value)).isdisjoint(chosen.types)
+
+
+def require_types(chosen: Format, value: Any) -> None:
+    """Refuse a value that is of none of the types of a format.
+
+    Raises
+    ------
+    UnsupportedValueError
+    """
+    if not is_of_types(chosen, value):
+        raise UnsupportedValueError(why_not(chosen, value))
+
+
+def why_not(chosen: Format, value: Any) -> str:
+    """Say that a value is of none of the types of a format."""
+    cls = type(value)
+    known = ", ".join(name.removeprefix("builtins.") for name in chosen.types)
+    return (
+        f"format {chosen.name!r} does not keep a {cls.__module__}.{cls.__qualname__}; it is for {known}. Leave out "
+        "format=, so that the type of the value decides"
+    )
 
 
 def for_value(value: Any) -> Format:

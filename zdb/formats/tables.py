@@ -13,7 +13,7 @@ from zdb.formats import arrow, frames
 from zdb.formats.columns import column_names, decode_index
 from zdb.formats.frames import ROW, Parts
 from zdb.formats.labels import USE_PICKLE
-from zdb.formats.registry import Format, Selection
+from zdb.formats.registry import Format, Selection, require_types
 from zdb.formats.rows import Rows
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class TableFormat(Format):
         """
         name = _type_name(value)
         if name.startswith("dask."):
+            require_types(self, value)
             from zdb.formats.dask_tables import encode_in_memory
 
             return encode_in_memory(value)
@@ -101,6 +102,7 @@ class TableFormat(Format):
         """How to write a table by partitions, each computed once; None for a table in memory."""
         if not _type_name(value).startswith("dask."):
             return None
+        require_types(self, value)  # a dask array is no table
         from zdb.formats.dask_tables import PartitionedTable
 
         return PartitionedTable(value)
