@@ -21,6 +21,7 @@ import zarr
 import zdb
 from zdb.errors import (
     DatabaseNotFoundError,
+    InvalidSettingError,
     KeyExistsError,
     KeyNotFoundError,
     NotADatabaseError,
@@ -61,9 +62,47 @@ def test_creating_modes(place):
 
 @pytest.mark.parametrize("mode", ["w", "rb", "x", None])
 def test_a_mode_that_there_is_not(tmp_path, mode):
-    with pytest.raises(ValueError, match="mode is one of 'r', 'r\\+', 'a', 'w-'"):
+    with pytest.raises(InvalidSettingError, match="mode is one of 'r', 'r\\+', 'a', 'w-'"):
         zdb.open(tmp_path / "db", mode)
     assert files(tmp_path) == {}
+
+
+class BytesPath:
+    def __fspath__(self):
+        return b"db"
+
+
+URLS = {
+    "nothing": (None, "either a url or an id"),
+    "an empty one": ("", r"url is empty; '\.' is the working directory"),
+    "an empty file URL": ("file://", "url is empty"),
+    "a number": (3, "a path, a URL or a zarr store, not 3"),
+    "bytes": (b"db", "a path, a URL or a zarr store, not b'db'"),
+    "a path of bytes": (BytesPath(), "a path as str, not as bytes"),
+    "an unknown protocol": ("foo://user:secret@x", r"^foo://x: there is no protocol 'foo'; .*available_protocols"),
+    "a protocol in capitals": ("S3://bucket/x", "no protocol 'S3'; did you mean s3://"),
+    "an unknown one in a chain": ("simplecash::s3://bucket/x", "'simplecash'; did you mean simplecache://"),
+}
+
+
+@pytest.mark.parametrize("case", URLS.values(), ids=URLS)
+def test_a_url_that_is_none(tmp_path, monkeypatch, case):
+    url, said = case
+    monkeypatch.chdir(tmp_path)
+    for mode in ("r", "r+", "a", "w-"):
+        with pytest.raises(InvalidSettingError, match=said):
+            zdb.open(url, mode)
+    if url is not None:
+        with pytest.raises(InvalidSettingError, match=said):
+            zdb.adopt(url)
+    assert files(tmp_path) == {}
+
+
+def test_an_id_and_a_url_or_an_id_to_create(tmp_path):
+    with pytest.raises(InvalidSettingError, match="either a url or an id"):
+        zdb.open(tmp_path, id="x")
+    with pytest.raises(InvalidSettingError, match="mode='w-' creates"):
+        zdb.open(id="x", mode="w-")
 
 
 def test_opening_for_reading_writes_nothing(tmp_path):
@@ -134,7 +173,7 @@ def test_memory_is_shared_by_name():
 
 
 def test_credentials_are_not_shown():
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(InvalidSettingError) as caught:
         zdb.open("nosuchprotocol://user:secret@host/path")
     assert "secret" not in str(caught.value)
     assert "nosuchprotocol" in str(caught.value)

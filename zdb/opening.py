@@ -14,6 +14,7 @@ from zdb.engine.store import LocalNodes, open_store
 from zdb.errors import (
     CorruptChunkError,
     DatabaseNotFoundError,
+    InvalidSettingError,
     KeyExistsError,
     NotADatabaseError,
     ZdbError,
@@ -85,14 +86,14 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
     UnsupportedVersionError
         A newer zdb wrote it.
     InvalidSettingError
-        The `durability` is neither "commit" nor "none".
+        The `url`, `mode`, `id` or `durability` is none that there is.
     ReadOnlyError
         The place cannot be written, or holds a database of another program.
     """
     if mode not in MODES:
-        raise ValueError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
+        raise InvalidSettingError(f"mode is one of {', '.join(map(repr, MODES))}, not {mode!r}")
     if (url is None) == (id is None):
-        raise ValueError("give either a url or an id")
+        raise InvalidSettingError("give either a url or an id")
     if url is None:
         url = _place_of(str(id), mode)
     nodes = open_store(url, storage_options, read_only=mode == "r", durability=durability)
@@ -186,7 +187,7 @@ def _moved(url: str, id: str) -> DatabaseNotFoundError:
 
 def _place_of(id: str, mode: str) -> str:
     if mode == "w-":
-        raise ValueError("mode='w-' creates a database, and an id is that of one that exists")
+        raise InvalidSettingError("mode='w-' creates a database, and an id is that of one that exists")
     record = Catalog().get(id)
     if record is None:
         raise DatabaseNotFoundError(

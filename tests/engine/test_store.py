@@ -22,6 +22,7 @@ from zdb.engine.nodes import system_error, translated
 from zdb.engine.store import LocalNodes, NodeStore, open_store
 from zdb.errors import (
     DatabaseNotFoundError,
+    InvalidSettingError,
     KeyNotFoundError,
     MissingChunkError,
     ReadOnlyError,
@@ -236,7 +237,7 @@ def test_a_zarr_store_is_taken_as_it_is():
 
 
 def test_an_unknown_protocol():
-    with pytest.raises(StorageError, match="nosuchprotocol"):
+    with pytest.raises(InvalidSettingError, match="nosuchprotocol"):
         open_store("nosuchprotocol://x/y")
 
 

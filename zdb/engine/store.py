@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from zdb.engine.conditional import MemoryNodes, S3Nodes
 from zdb.engine.local import LocalNodes
 from zdb.engine.nodes import NodeStore, translated
 from zdb.engine.remote import ZarrNodes
-from zdb.errors import DatabaseNotFoundError, StorageError
+from zdb.errors import DatabaseNotFoundError, InvalidSettingError, StorageError
 from zdb.redact import redact_url
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def _open_zip(path: str) -> ZarrNodes:
 def _open_fsspec(url: str, storage_options: Mapping[str, Any] | None, read_only: bool) -> ZarrNodes:
     from zarr.storage import FsspecStore
 
+    _require_protocols(url)
     # A cached listing hides what other processes write.
     options = {"use_listings_cache": False, **(storage_options or {})}
     with translated(redact_url(url), "", "read"):
@@ -61,6 +63,17 @@ def _open_fsspec(url: str, storage_options: Mapping[str, Any] | None, read_only:
     reopen = (_open_fsspec, (url, storage_options, read_only))
     kind = S3Nodes if _is_s3(store) else ZarrNodes
     return kind(redact_url(url), store, read_only=read_only, reopen=reopen)
+
+
+def _require_protocols(url: str) -> None:
+    from fsspec import available_protocols
+
+    known = available_protocols()
+    for protocol in url.partition("://")[0].split("::"):
+        if protocol not in known:
+            near = difflib.get_close_matches(protocol.lower(), known, n=1)
+            hint = f"; did you mean {near[0]}://?" if near else "; fsspec.available_protocols() lists those there are"
+            raise InvalidSettingError(f"{redact_url(url)}: there is no protocol {protocol!r}{hint}")
 
 
 def _is_s3(store: FsspecStore) -> bool:
@@ -103,15 +116,25 @@ def open_store(
 
     Raises
     ------
+    InvalidSettingError
+        It is no path, URL or store, or the protocol is not known.
     StorageError
-        The protocol is not known or the store cannot be opened.
+        The store cannot be opened.
     """
     if not isinstance(url, (str, os.PathLike)):
+        from zarr.abc.store import Store
+
+        if not isinstance(url, Store):
+            raise InvalidSettingError(f"url is a path, a URL or a zarr store, not {url!r}")
         return _nodes_of(url, read_only=read_only or url.read_only)
     text = os.fspath(url)
+    if not isinstance(text, str):
+        raise InvalidSettingError(f"url is a path as str, not as bytes: {text!r}")
     protocol, separator, rest = text.partition("://")
     if not separator or protocol == "file":
         path = rest if separator else text
+        if not path:
+            raise InvalidSettingError("url is empty; '.' is the working directory")
         if path.endswith(".zip") and not Path(path).is_dir():
             return _open_zip(path)
         return LocalNodes(path, read_only=read_only, durability=durability)
