@@ -95,12 +95,17 @@ class Inline:
         return list(map(function, given))
 
 
-def write_chunks(nodes: SimulatedNodes, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:
+def write_chunks(
+    nodes: SimulatedNodes,
+    path: str,
+    sources: Iterable[tuple[ArrayNode, xr.Variable]],
+    gate: Gate,
+) -> None:
     """Write chunks that say by whom they were written."""
     for node, variable in sources:
-        for path in node.object_paths():
+        for place in node.object_paths():
             with gate:
-                nodes.set(path, b"%d" % variable.values[0])
+                nodes.set(place, b"%d" % variable.values[0])
 
 
 class ClaimMachine(RuleBasedStateMachine):
