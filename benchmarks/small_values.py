@@ -76,8 +76,13 @@ class Sqlite(Contender):
 
     def __init__(self, *, synced: bool = False) -> None:
         self.synchronous = "FULL" if synced else "NORMAL"
+        self.connection = sqlite3.connect(":memory:")
+
+    def __del__(self) -> None:
+        self.connection.close()
 
     def create(self, folder: Path) -> None:
+        self.connection.close()
         self.connection = sqlite3.connect(folder / "values.sqlite", isolation_level=None)
         self.connection.execute("PRAGMA journal_mode=WAL")
         self.connection.execute(f"PRAGMA synchronous={self.synchronous}")
