@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -77,3 +79,18 @@ def _faults(properties: list[tuple[str, object]]) -> Iterator[tuple[str, int]]:
         if name == "fault":
             fault, number = value  # type: ignore[misc]
             yield fault, number
+
+
+@pytest.fixture
+def only_files_are_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the system refuse to lock folders, as NFS does."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def only_files(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and operation != fcntl.LOCK_UN:
+            raise OSError(errno.EBADF, "bad")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", only_files)

@@ -528,19 +528,9 @@ def test_claims_can_be_switched_off(place: Place) -> None:
     assert held(place) == []
 
 
-def test_a_file_system_that_locks_only_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("only_files_are_locked")
+def test_a_file_system_that_locks_only_files(tmp_path: Path) -> None:
     """As NFS does."""
-    import fcntl
-    import stat
-
-    flock = fcntl.flock
-
-    def only_files(descriptor: int, operation: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and operation != fcntl.LOCK_UN:
-            raise OSError(errno.EBADF, "bad")
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", only_files)
     db = zdb.open(tmp_path / "x.zdb")
     db["a"] = 1
     db["s/k"] = np.arange(3)

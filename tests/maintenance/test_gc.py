@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import multiprocessing
 import os
 import signal
-import stat
 import threading
 import time
 from datetime import timedelta
@@ -187,18 +185,9 @@ def test_what_a_killed_process_left_on_disk(db: Database) -> None:
     assert db["sub/a"] == 1
 
 
-def test_files_for_locking_stay(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("only_files_are_locked")
+def test_files_for_locking_stay(db: Database) -> None:
     """Where folders cannot be locked, as on NFS: who holds a lock on a file that is gone keeps nobody out."""
-    import fcntl
-
-    flock = fcntl.flock
-
-    def only_files(descriptor: int, operation: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and operation != fcntl.LOCK_UN:
-            raise OSError(errno.EBADF, "bad")
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", only_files)
     db["sub/a"] = np.arange(3)
     with locked_folders(db.url, [f"{db.url}/sub/a"], create=False) as is_locked:
         assert is_locked
