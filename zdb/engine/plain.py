@@ -301,7 +301,8 @@ class PlainEngine(Lookup):
             Who wrote it was given up, and may yet commit it.
         """
         path = claim.path
-        if not self._left_at(path):
+        left = self._left_at(path)
+        if not left:
             return
         self.require_nothing_below(path)
         if not claim.is_clean:
@@ -310,7 +311,7 @@ class PlainEngine(Lookup):
                 "there; use another key, write a value there and delete it, or let gc remove what was left"
             )
         claim.check()
-        self.clear(path)
+        self.nodes.delete(left)
 
     def clear(self, path: str) -> None:
         """Remove all that lies at a path but its node."""
