@@ -122,6 +122,24 @@ def write_often(place: Place, number: int, times: int, ready: Any) -> None:
 # One key, several writers
 
 
+def test_a_record_that_comes_late_holds_nobody_up(place: Place, lease: Any) -> None:
+    """It was sent by this process, given up, sent again, and arrives when the claim was given back."""
+    lease(1000)
+    db = place.open()
+    with db._engine.claim("k") as claim:
+        record = db._engine.nodes.get(claim_path("k"))
+        with pytest.raises(KeyClaimedError):
+            db._engine.claim("k", blocking=False)
+    assert record is not None
+    db._engine.nodes.set(claim_path("k"), record)
+    db["k"] = 1
+    db._engine.nodes.set(claim_path("k"), record)
+    with db._engine.claim("k", blocking=False) as other:
+        assert other.generation > claim.generation  # what was handed out may be written still
+    db["k"] = np.arange(3)
+    assert db.verify().ok
+
+
 def test_two_processes_write_one_key_at_the_same_time(shared_place: Place, started: Any) -> None:
     db = shared_place.open()
     db["k"] = np.zeros((8, 30))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zdb import config
 from zdb.engine import heartbeat
-from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path, given_back
+from zdb.engine.claim_record import CLEAN, ClaimRecord, at_work, claim_path, given_back
 from zdb.engine.fence import Fence
 from zdb.engine.holder import Holder
 from zdb.engine.node import Node, dump, have_same_keys, next_generation, node_path, same_keys_after
@@ -109,15 +109,20 @@ class Claim:
 
     def take(self, tag: Tag | None) -> bool:
         """Write the record over what has this tag, and tell whether that went well."""
+        at_work.add(self.token)
+        taken = False
         try:
-            if not self._write(self._record, tag):
-                return False
+            taken = self._write(self._record, tag)
         except ZdbError:
             self._is_left = bool(self.plan)
             given_back[self.token] = self._as_given_back()
             raise
-        heartbeat.add(self)
-        return True
+        finally:
+            if not taken:
+                at_work.discard(self.token)
+        if taken:
+            heartbeat.add(self)
+        return taken
 
     def open(self) -> list[tuple[Tagged, ClaimRecord]]:
         """Look at what lies at the path now, and return the records of the claims above it."""
@@ -317,6 +322,7 @@ class Claim:
             self.plan, self._is_left = plan, True
             self._require(self._update(state="filling", plan=plan, generation=self.generation))
             self._process = -1
+            at_work.discard(self.token)
 
     def release(self) -> None:
         """Let others write the key. If the store fails, this process may, and others when the lease is over."""
@@ -329,6 +335,7 @@ class Claim:
                 self._release()
             except ZdbError:
                 given_back[self.token] = self._as_given_back()
+            at_work.discard(self.token)
             self.fence.lose()
 
     def _as_given_back(self) -> ClaimRecord:

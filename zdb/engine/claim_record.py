@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.nodes import Tagged
 
-__all__ = ["CLAIMS", "CLEAN", "ClaimRecord", "claim_path", "given_back"]
+__all__ = ["CLAIMS", "CLEAN", "ClaimRecord", "at_work", "claim_path", "given_back"]
 
 CLAIMS = "_zdb/claims"
 CLEAN = -1  # as a generation: none was handed out that may be written still
@@ -23,6 +23,9 @@ State = Literal["held", "free", "filling"]
 # Claims that this process has given back while the store failed, which may show them as held: what should be there, by
 # token.
 given_back: dict[str, ClaimRecord] = {}
+# Tokens of the claims that this process takes, holds and gives back. A record with another one, which this process
+# wrote, came late: its sender had given that request up and sent it again, and is through with the claim.
+at_work: set[str] = set()
 
 
 def claim_path(path: str) -> str:
@@ -98,7 +101,12 @@ class ClaimRecord:
 
     def is_at_work(self) -> bool:
         """Whether somebody writes or fills the key, as far as this can be seen from here."""
-        return self.state != "free" and (bool(self.plan) or not self.holder.is_dead())
+        return self.state != "free" and (bool(self.plan) or not self.is_abandoned())
+
+    def is_abandoned(self) -> bool:
+        """Whether the holder has ended, or is this process, which is through with the claim."""
+        is_own = self.holder == Holder.this_process()
+        return self.token not in at_work if is_own else self.holder.is_dead()
 
     def is_spent(self, live: Node | None) -> bool:
         """Whether nobody needs the record: nobody is at work, nor could still write what was handed out."""

@@ -235,7 +235,7 @@ class _Waiting:
         return is_over
 
     def _is_dead(self, found: Tagged, record: ClaimRecord) -> bool:
-        if record.holder.is_dead():
+        if record.is_abandoned():
             return True
         data, since = self._seen.get(record.key, (b"", 0.0))
         if data != found.data:
