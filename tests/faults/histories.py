@@ -49,7 +49,8 @@ def apply(db: zdb.Database, what: str, key: str, argument: Any) -> Any:
         if what == "get":
             return code_of(db.get(key))
         if what == "set":
-            db.set(key, value(argument), chunks=(30,))
+            made = value(argument)
+            db.set(key, made, chunks=None if isinstance(made, dict) else (30,))
         elif what == "compute":
             return code_of(db.compute(key, value, argument))
         elif what == "delete":

@@ -33,7 +33,7 @@ class Change(NamedTuple):
     def apply(self, db: zdb.Database) -> bool:
         """Make the change, and tell whether there was something to change."""
         if self.what == "set":
-            db.set(self.key, self.argument, chunks=(500,))
+            db.set(self.key, self.argument, chunks=None if isinstance(self.argument, dict) else (500,))
         elif self.key not in db or (self.what == "rename" and self.argument in db):
             return False
         elif self.what == "delete":
