@@ -45,6 +45,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield S3Server(**info)
 
 
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server of another make, also one for all workers."""
+    with shared_server("moto_s3", shared_folder(tmp_path_factory) / "moto_s3") as info:
+        yield S3Server(**info)
+
+
 @pytest.fixture(params=STORES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty place on each kind of store."""

@@ -32,8 +32,8 @@ class Place:
 def new_place(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     """Return a place in which nothing lies."""
     name = f"{uuid.uuid4().hex}.zdb"
-    if store == "s3":
-        server: S3Server = request.getfixturevalue("s3")
+    if store in ("s3", "moto"):
+        server: S3Server = request.getfixturevalue(store)
         return Place(server.url(name), server.options)
     return Place(f"memory://{name}" if store == "memory" else str(tmp_path / name))
 

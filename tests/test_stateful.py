@@ -197,7 +197,12 @@ class Mapping(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(
     ("store", "examples", "steps"),
-    [("local", 40, 30), ("memory", 25, 30), pytest.param("s3", 6, 15, marks=pytest.mark.s3)],
+    [
+        ("local", 40, 30),
+        ("memory", 25, 30),
+        pytest.param("s3", 6, 15, marks=pytest.mark.s3),
+        pytest.param("moto", 6, 15, marks=pytest.mark.s3),
+    ],
 )
 def test_the_mapping(store: str, examples: int, steps: int, tmp_path: Any, request: pytest.FixtureRequest) -> None:
     from places import new_place

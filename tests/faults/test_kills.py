@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ROUNDS = {"local": rounds(12, 160), "s3": rounds(6, 60)}
+ROUNDS = {"local": rounds(12, 160), "s3": rounds(6, 60), "moto": rounds(4, 20)}
 WRITERS = 2
 # Garbage is collected after this many rounds, so that what one kill leaves meets the next ones.
 CHECKED = 4
-STORES = ["local", pytest.param("s3", marks=pytest.mark.s3)]
+STORES = ["local", *(pytest.param(server, marks=pytest.mark.s3) for server in ("s3", "moto"))]
 
 
 @pytest.mark.parametrize("store", STORES)

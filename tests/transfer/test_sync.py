@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 SPAWN = multiprocessing.get_context("spawn")
 
 
-@pytest.mark.parametrize("store", ["local", "memory", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.mark.parametrize(
+    "store", ["local", "memory", *(pytest.param(s3, marks=pytest.mark.s3) for s3 in ("s3", "moto"))]
+)
 def test_a_database_is_copied_as_it_is(
     place: Place, store: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
