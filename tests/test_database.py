@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from places import new_place
 
 import zdb
 from zdb.errors import (
@@ -199,6 +200,22 @@ def test_rename_values_and_sub_databases(place):
     sub = db["a"]
     sub.rename("y", "renamed")
     assert db["a/renamed"] == {"z": 1}
+
+
+@pytest.mark.parametrize("store", ["memory", pytest.param("s3", marks=pytest.mark.s3)])
+def test_rename_moves_what_the_value_has_and_nothing_that_was_left(store, tmp_path, request):
+    """A listing of some time ago still shows chunks of the array that was replaced."""
+    db = new_place(store, tmp_path, request).open()
+    db["x"] = np.arange(5)
+    db["x"] = {"small": 1}
+    nodes = db._engine.nodes
+    listed = nodes.list_objects("x")
+    assert len(listed) > 1
+    nodes.delete(set(listed) - {"x/zarr.json"})
+    nodes.list_objects = lambda path: listed if path == "x" else type(nodes).list_objects(nodes, path)
+    db.rename("x", "y")
+    assert db["y"] == {"small": 1}
+    assert nodes.list_objects("y") == ["y/zarr.json"]
 
 
 def test_rename_refuses_what_would_lose_something(place):

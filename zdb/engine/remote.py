@@ -167,7 +167,8 @@ class ZarrNodes(NodeStore):
         self.require_writable()
         own = node_path(old)
         listed = [path for path in self.list_objects(old) if path != own]
-        objects = self._objects_of_value(old) or listed
+        of_value = self._objects_of_value(old)
+        objects = listed if of_value is None else of_value
         # The nodes follow when all chunks are there, the top one last: it makes the new name visible.
         nodes = sorted((p for p in objects if p.endswith("/zarr.json")), key=lambda p: -p.count("/"))
         chunks = sorted(set(objects).difference(nodes))
@@ -194,12 +195,12 @@ class ZarrNodes(NodeStore):
         self._delete_all({*objects, *listed})
         return True
 
-    def _objects_of_value(self, path: str) -> list[str]:
-        """Return the objects of a value but its node, which its metadata tells better than a listing."""
+    def _objects_of_value(self, path: str) -> list[str] | None:
+        """Return the objects of a value but its node, as its metadata tells better than a listing; None for others."""
         data = self.get(node_path(path))
         node = None if data is None else Node.parse(path, data)
         if node is None or node.kind != VALUE:
-            return []
+            return None
         return [one for one in dict.fromkeys(node.object_paths()) if one != node_path(path)]
 
     async def _copy(self, source: str, target: str) -> None:
