@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -13,6 +12,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+from other_processes import CONTEXT, new_process
 
 import zdb
 from zdb.errors import ClaimTimeoutError, KeyClaimedError, KeyConflictError, ReadOnlyError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from places import Place
 
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["test_compute", "xarray", "s3fs", "zdb.engine.writer", "zdb.engine.reader"])
 WAIT_SECONDS = 300
 
 
@@ -235,8 +233,8 @@ def test_of_many_processes_one_computes(shared_place: Place, tmp_path: Path) -> 
     function = Counted(tmp_path / "calls", np.arange(10), seconds=1)
     shared_place.open()
     processes = 50 if "://" not in shared_place.url else 12
-    results = FORKSERVER.Queue()
-    asking = [FORKSERVER.Process(target=ask, args=(shared_place, function, results)) for _ in range(processes)]
+    results = CONTEXT.Queue()
+    asking = [new_process(ask, shared_place, function, results) for _ in range(processes)]
     for process in asking:
         process.start()
     assert [results.get(timeout=WAIT_SECONDS) for _ in asking] == [3] * processes
@@ -249,12 +247,12 @@ def test_of_many_processes_one_computes(shared_place: Place, tmp_path: Path) -> 
 def test_another_computes_when_the_one_who_did_is_killed(shared_place: Place, tmp_path: Path) -> None:
     shared_place.open()
     stuck = Counted(tmp_path / "stuck", np.arange(10), seconds=1000)
-    results = FORKSERVER.Queue()
-    first = FORKSERVER.Process(target=ask, args=(shared_place, stuck, results))
+    results = CONTEXT.Queue()
+    first = new_process(ask, shared_place, stuck, results)
     first.start()
     wait_until(lambda: stuck.calls == 1)
     function = Counted(tmp_path / "calls", np.arange(10))
-    others = [FORKSERVER.Process(target=ask, args=(shared_place, function, results)) for _ in range(3)]
+    others = [new_process(ask, shared_place, function, results) for _ in range(3)]
     for process in others:
         process.start()
     os.kill(first.pid or 0, signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import random
@@ -17,6 +16,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from other_processes import CONTEXT, new_process
 
 import zdb
 from zdb.errors import StaleValueError, StorageError, WriteError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from places import Place
 
-SPAWN = multiprocessing.get_context("spawn")
 REPLACES = 200
 KILLS = 50
 
@@ -61,8 +60,8 @@ def write_forever(place: Place, ready: Any) -> None:
 def test_a_reader_during_replaces_sees_whole_versions(shared_place: Place, kind: str) -> None:
     db = shared_place.open()
     db.set("k", version(0, kind), chunks=(5, 50))
-    ready = SPAWN.Event()
-    writer = SPAWN.Process(target=replace_again_and_again, args=(shared_place, kind, ready))
+    ready = CONTEXT.Event()
+    writer = new_process(replace_again_and_again, shared_place, kind, ready)
     writer.start()
     assert ready.wait(180)
     seen = set()
@@ -102,8 +101,8 @@ def test_a_plain_reader_that_opens_anew_sees_whole_versions(tmp_path: Path) -> N
 
 
 def kill_a_writer(place: Place, after: float) -> None:
-    ready = SPAWN.Event()
-    writer = SPAWN.Process(target=write_forever, args=(place, ready))
+    ready = CONTEXT.Event()
+    writer = new_process(write_forever, place, ready)
     writer.start()
     assert ready.wait(180)
     time.sleep(after)
@@ -159,7 +158,7 @@ def test_a_first_write_that_is_killed_leaves_no_key(tmp_path: Path) -> None:
     from places import Place
 
     db = zdb.open(tmp_path / "x.zdb")
-    writer = SPAWN.Process(target=write_and_die, args=(Place(str(tmp_path / "x.zdb")),))
+    writer = new_process(write_and_die, Place(str(tmp_path / "x.zdb")))
     writer.start()
     writer.join()
     assert writer.exitcode == -signal.SIGKILL

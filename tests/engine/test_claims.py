@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import multiprocessing
 import os
 import signal
 import threading
@@ -15,6 +14,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from other_processes import CONTEXT, new_process
 
 import zdb
 from zdb.engine.claim_record import CLAIMS, claim_path
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from places import Place
 
-SPAWN = multiprocessing.get_context("spawn")
 LONG = 120.0  # seconds that a test waits at most for what should come soon
 
 
@@ -59,7 +58,7 @@ def started() -> Iterator[Any]:
     processes: list[Any] = []
 
     def start(function: Any, *args: Any) -> Any:
-        process = SPAWN.Process(target=function, args=args)
+        process = new_process(function, *args)
         process.start()
         processes.append(process)
         return process
@@ -143,7 +142,7 @@ def test_a_record_that_comes_late_holds_nobody_up(place: Place, lease: Any) -> N
 def test_two_processes_write_one_key_at_the_same_time(shared_place: Place, started: Any) -> None:
     db = shared_place.open()
     db["k"] = np.zeros((8, 30))
-    ready = SPAWN.Barrier(3)
+    ready = CONTEXT.Barrier(3)
     times = 100 if "://" not in shared_place.url else 15
     writers = [started(write_often, shared_place, number, times, ready) for number in (1, 2)]
     ready.wait(LONG)
@@ -163,7 +162,7 @@ def test_small_values_and_arrays_of_several_writers(shared_place: Place, started
     """A small value takes no claim, and yet no write is lost: the generations are counted without a gap in order."""
     db = shared_place.open()
     db["k"] = 0
-    ready = SPAWN.Barrier(3)
+    ready = CONTEXT.Barrier(3)
     writers = [started(write_often, shared_place, number, 10, ready) for number in (1, 2)]
     ready.wait(LONG)
     last = -1
@@ -181,7 +180,7 @@ def test_a_writer_that_was_killed_is_not_waited_for(shared_place: Place, started
     lease(100_000)
     db = shared_place.open()
     db["k"] = np.zeros((8, 30))
-    reached, go_on, result = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
+    reached, go_on, result = CONTEXT.Event(), CONTEXT.Event(), CONTEXT.Queue()
     writer = started(write_slowly, shared_place, 1.0, reached, go_on, result)
     assert reached.wait(LONG)
     with pytest.raises(KeyClaimedError, match=f"k: is being written since .* by process {writer.pid} of "):
@@ -200,7 +199,7 @@ def test_a_writer_that_stood_still_does_no_harm(shared_place: Place, started: An
     lease(1.0)
     db = shared_place.open()
     db["k"] = np.zeros((40, 50))
-    reached, go_on, result = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
+    reached, go_on, result = CONTEXT.Event(), CONTEXT.Event(), CONTEXT.Queue()
     writer = started(write_slowly, shared_place, 1.0, reached, go_on, result)
     assert reached.wait(LONG)
     os.kill(writer.pid, signal.SIGSTOP)
@@ -220,7 +219,7 @@ def test_a_writer_that_stood_still_does_no_harm(shared_place: Place, started: An
 def test_a_slow_writer_gives_signs_of_life(shared_place: Place, started: Any, lease: Any) -> None:
     lease(1.5)
     db = shared_place.open()
-    reached, go_on, result = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
+    reached, go_on, result = CONTEXT.Event(), CONTEXT.Event(), CONTEXT.Queue()
     started(write_slowly, shared_place, 1.0, reached, go_on, result)
     assert reached.wait(LONG)
     with pytest.raises(ClaimTimeoutError):
@@ -253,7 +252,7 @@ def create_below(place: Place, number: int, ready: Any) -> None:
 
 def test_many_processes_create_the_same_databases(shared_place: Place, started: Any) -> None:
     shared_place.open()
-    ready = SPAWN.Barrier(6)
+    ready = CONTEXT.Barrier(6)
     writers = [started(create_below, shared_place, number, ready) for number in range(6)]
     for writer in writers:
         writer.join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults.checking import Expected
 from faults.workload import notes, write
+from other_processes import CONTEXT, new_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from faults.workload import Note
     from places import Place
 
-__all__ = ["CONTEXT", "Writer"]
+__all__ = ["Writer"]
 
-# The server has no threads when it forks: what it imports starts none.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["faults.workload", "zdb", "zarr", "xarray", "dask.array", "s3fs", "zdb.engine.writer"])
 PATIENCE = 300
 
 
@@ -53,7 +50,7 @@ class Writer:
         self.log = self.folder / f"{uuid.uuid4().hex}.log"
         self.stop_event = CONTEXT.Event()
         arguments = (self.place, self.expected.writer, self.expected.number, self.log, self.stop_event, options)
-        self.process = CONTEXT.Process(target=self.target, args=arguments)
+        self.process = new_process(self.target, *arguments)
         self.process.start()
 
     @property

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from faults.checking import check_store
 from faults.distortion import collect_garbage_skewed, skew_clock, write_seeing_old_listings, write_skewed
-from faults.processes import CONTEXT, Writer
+from faults.processes import Writer
 from faults.rounds import rounds
+from other_processes import CONTEXT, new_process
 
 import zdb
 
@@ -34,7 +35,7 @@ def test_clocks_that_differ_by_an_hour(shared_place: Place, tmp_path: Path, coun
     ]
     stop, collections = CONTEXT.Event(), CONTEXT.Value("L", 0)
     arguments = (HOUR, shared_place, datetimes.timedelta(minutes=10), stop, collections)
-    collector = CONTEXT.Process(target=collect_garbage_skewed, args=arguments)
+    collector = new_process(collect_garbage_skewed, *arguments)
     collector.start()
     for writer in writers:
         writer.start()
@@ -64,7 +65,7 @@ def test_the_clock_of_a_process_can_be_set_wrong(tmp_path: Path) -> None:
     from places import Place
 
     place = Place(str(tmp_path / "x.zdb"))
-    process = CONTEXT.Process(target=created_with_a_skew, args=(place,))
+    process = new_process(created_with_a_skew, place)
     process.start()
     process.join()
     created = zdb.open(place.url).provenance("k").created

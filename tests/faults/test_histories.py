@@ -16,8 +16,8 @@ import pytest
 from faults.checking import orphans
 from faults.histories import SHARES, look, operations, work
 from faults.linearizability import Operation, violation
-from faults.processes import CONTEXT
 from faults.rounds import rounds
+from other_processes import CONTEXT, new_process
 from places import Place, new_place
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Process:
         self.ready, self.leave = CONTEXT.Event(), CONTEXT.Event()
         self.died = inf
         arguments = (place, number, count, LEASE, self.log, self.ready, self.leave)
-        self.process: Any = CONTEXT.Process(target=work, args=arguments)
+        self.process: Any = new_process(work, *arguments)
         self.process.start()
 
     def wait_for(self, count: int) -> None:

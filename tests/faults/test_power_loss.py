@@ -7,7 +7,6 @@ the system had written to the disk, and not what it only remembers. The copy is 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import random
 import shutil
@@ -20,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from faults.rounds import rounds
+from other_processes import CONTEXT, new_process
 
 import zdb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SPAWN = multiprocessing.get_context("spawn")
 DISK_BYTES = 96 << 20
 LOSSES = rounds(8, 60)
 
@@ -146,8 +145,8 @@ def difference(found: Values, wanted: Values) -> list[str]:
 def losses(disk: tuple[Path, Path, str], durability: str, number: int) -> list[str]:
     """Let a writer write, and tell for each loss of power what of the acknowledged was not there, "" for nothing."""
     image, folder, device = disk
-    acknowledged = SPAWN.Value("L", 0)
-    writer = SPAWN.Process(target=write_forever, args=(folder, durability, acknowledged))
+    acknowledged = CONTEXT.Value("L", 0)
+    writer = new_process(write_forever, folder, durability, acknowledged)
     writer.start()
     moments = random.Random(1)
     lost = []

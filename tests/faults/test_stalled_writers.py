@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from faults.checking import orphans
-from faults.processes import CONTEXT
 from faults.rounds import rounds
+from other_processes import CONTEXT, new_process
 
 import zdb
 
@@ -50,7 +50,7 @@ def test_a_writer_that_is_stopped_past_its_lease(shared_place: Place, count: Cal
     db["k"] = np.zeros(200)
     for number in range(1, 2 * ROUNDS, 2):
         begun, outcome = CONTEXT.Event(), CONTEXT.Queue()
-        writer = CONTEXT.Process(target=write_slowly, args=(shared_place, number, begun, outcome))
+        writer = new_process(write_slowly, shared_place, number, begun, outcome)
         writer.start()
         assert begun.wait(180)
         time.sleep(moments.uniform(0, 0.8))

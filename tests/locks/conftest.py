@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lock_kinds import Kind
+from other_processes import CONTEXT
 from services.programs import require_program
 from services.supervisor import shared_server
 
@@ -69,5 +69,5 @@ def kind(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Kind]:
 @pytest.fixture(scope="session")
 def workers() -> Iterator[ProcessPoolExecutor]:
     """Processes that work at the same time."""
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, CONTEXT) as pool:
         yield pool

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+from other_processes import CONTEXT, new_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer", "holding"]
 
-SPAWN = multiprocessing.get_context("spawn")
 LONG = 120
 
 
@@ -24,8 +23,8 @@ class Writer:
     """Writes 20 ones to a key as soon as it may go on."""
 
     def __init__(self, place: Place, key: str) -> None:
-        is_held, self._may_go_on = SPAWN.Event(), SPAWN.Event()
-        self.process = SPAWN.Process(target=_write, args=(place, key, is_held, self._may_go_on))
+        is_held, self._may_go_on = CONTEXT.Event(), CONTEXT.Event()
+        self.process = new_process(_write, place, key, is_held, self._may_go_on)
         self.process.start()
         assert is_held.wait(LONG)
 

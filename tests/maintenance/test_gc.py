@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ import pytest
 import xarray as xr
 from maintenance.holding import holding
 from maintenance.samples import fill
+from other_processes import CONTEXT, new_process
 
 import zdb
 from zdb.cli import main
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from zdb import Database
 
-SPAWN = multiprocessing.get_context("spawn")
 DAY = 86400
 LONG = 120.0  # seconds
 
@@ -323,10 +322,8 @@ def test_writers_are_not_disturbed(store: str, tmp_path: Path, request: pytest.F
 
     place = new_place(store, tmp_path, request)
     db = place.open()
-    ready = [SPAWN.Event() for _ in range(2)]
-    writers = [
-        SPAWN.Process(target=write_and_be_killed, args=(place, number, event)) for number, event in enumerate(ready)
-    ]
+    ready = [CONTEXT.Event() for _ in range(2)]
+    writers = [new_process(write_and_be_killed, place, number, event) for number, event in enumerate(ready)]
     for writer in writers:
         writer.start()
     try:
@@ -473,7 +470,7 @@ def begin_a_filling(place: Place, key: str) -> None:
 @pytest.mark.parametrize("key", ["v", "no/database/yet"])
 def test_fillings_are_spared_until_they_are_discarded(shared_place: Place, key: str) -> None:
     db = shared_place.open()
-    process = SPAWN.Process(target=begin_a_filling, args=(shared_place, key))
+    process = new_process(begin_a_filling, shared_place, key)
     process.start()
     process.join()
     assert process.exitcode == 0  # who began it is no more

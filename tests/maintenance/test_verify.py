@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maintenance.samples import damage, damages, fill, objects_in_use
+from other_processes import CONTEXT, new_process
 
 from zdb.cli import main
 from zdb.engine.node import Node, dump, node_path
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from places import Place
 
     from zdb import Database
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def kinds(db: Database, **options: Any) -> list[tuple[str, str]]:
@@ -238,8 +236,8 @@ def replace_again_and_again(place: Place, ready: Any, done: Any) -> None:
 def test_what_others_write_meanwhile_is_no_damage(shared_place: Place) -> None:
     db = shared_place.open()
     db.set("a", np.zeros((5, 20)), chunks=(1, 20))
-    ready, done = SPAWN.Event(), SPAWN.Event()
-    writer = SPAWN.Process(target=replace_again_and_again, args=(shared_place, ready, done))
+    ready, done = CONTEXT.Event(), CONTEXT.Event()
+    writer = new_process(replace_again_and_again, shared_place, ready, done)
     writer.start()
     try:
         assert ready.wait(180)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from other_processes import CONTEXT, new_process
 
 from zdb import Ragged
 from zdb.errors import KeyNotFoundError, NotFillingError, StaleValueError, ZdbError
@@ -23,7 +23,6 @@ from zdb.parallel import records
 if TYPE_CHECKING:
     from places import Place
 
-SPAWN = multiprocessing.get_context("spawn")
 ROWS, COLUMNS, UNIT = 640, 200, 16
 PROCESSES = 8
 MISALIGNED_ROUNDS = 40
@@ -39,7 +38,7 @@ def template() -> xr.DataArray:
 
 
 def started(target: Any, *arguments: Any) -> Any:
-    process = SPAWN.Process(target=target, args=arguments)
+    process = new_process(target, *arguments)
     process.start()
     return process
 
@@ -112,7 +111,7 @@ def test_misaligned_writers_lose_no_update(shared_place: Place) -> None:
     db = shared_place.open()
     for number in range(rounds):
         db.create(f"v{number}", np.empty((50, 8)), shards=(32, 8), chunks=(4, 8))
-    gate = SPAWN.Barrier(4)
+    gate = CONTEXT.Barrier(4)
     ended([started(misaligned_rounds, shared_place, n, rounds, gate) for n in range(4)])
     expected = np.repeat([1.0, 8.0, 22.0, 31.0], [7, 14, 9, 20])
     for number in range(rounds):
@@ -209,7 +208,7 @@ def test_a_killed_appender_leaves_the_old_extent(store: str, kills: int, tmp_pat
     moments = random.Random(2)
     length = rows = 3
     for _ in range(kills):
-        ready = SPAWN.Event()
+        ready = CONTEXT.Event()
         job = started(append_for_ever, place, ready)
         assert ready.wait(180)
         time.sleep(moments.uniform(0, 0.3))
@@ -300,7 +299,7 @@ def go_on_without(place: Place, ending: str) -> None:
 def test_a_job_that_stood_still_does_no_damage(shared_place: Place, ending: str) -> None:
     db = shared_place.open()
     db.create("v", template())
-    stopped, answers = SPAWN.Event(), SPAWN.Queue()
+    stopped, answers = CONTEXT.Event(), CONTEXT.Queue()
     job = started(stand_still, shared_place, stopped, answers)
     try:
         assert stopped.wait(180)
@@ -370,7 +369,7 @@ def test_a_finish_that_was_killed_is_taken_up(shared_place: Place) -> None:
     rounds = 10 if "://" not in shared_place.url else 3
     db = shared_place.open()
     for _ in range(rounds):
-        ready = SPAWN.Event()
+        ready = CONTEXT.Event()
         job = started(finish_for_ever, shared_place, ready)
         assert ready.wait(180)
         time.sleep(moments.uniform(0.2, 0.8))

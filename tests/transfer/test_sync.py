@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from maintenance.holding import holding
 from maintenance.samples import fill
+from other_processes import CONTEXT, new_process
 from transfer.comparing import assert_same
 
 import zdb
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from places import Place
 
     from zdb import Database
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.mark.parametrize(
@@ -260,8 +258,8 @@ def test_a_killed_sync_is_taken_up(
     for version in range(1, kills + 1):
         for number in range(3):
             db.set(f"k{number}", np.full((40 + version, 10), version), chunks=(1, 10))
-        ready = SPAWN.Event()
-        process = SPAWN.Process(target=sync_once, args=(source, target, ready))
+        ready = CONTEXT.Event()
+        process = new_process(sync_once, source, target, ready)
         process.start()
         assert ready.wait(180)
         time.sleep(moments.uniform(0, 0.2))
@@ -339,8 +337,8 @@ def test_copies_and_a_writer_of_the_same_keys(store: str, tmp_path: Path, reques
 
     source, target = Place(str(tmp_path / "source.zdb")), new_place(store, tmp_path, request)
     db, copy = source.open(), target.open()
-    ready = SPAWN.Event()
-    writer = SPAWN.Process(target=write_often, args=(target, ready))
+    ready = CONTEXT.Event()
+    writer = new_process(write_often, target, ready)
     writer.start()
     try:
         assert ready.wait(180)
