@@ -24,7 +24,7 @@ FLOORS = [
     {"filesystem", "references"},
     {"opening"},
     {"database"},
-    {"display", "compute", "parallel", "maintenance", "transfer", "files", "find", "shared", "catalogs"},
+    {"display", "compute", "parallel", "maintenance", "transfer", "files", "find", "shared", "identity", "catalogs"},
     {"handle"},
     {"write", "info"},
     {"formats", "engine"},

@@ -14,7 +14,7 @@ from zdb.engine.plain import PlainEngine, new_id
 from zdb.engine.store import open_store
 from zdb.errors import CorruptChunkError, DatabaseNotFoundError, InvalidQueryError, NotADatabaseError, ZdbError
 from zdb.openers import opener_of
-from zdb.records import CatalogWarning, Record, Records, default_place, is_same_place
+from zdb.records import FORMER_IDS, CatalogWarning, Record, Records, default_place, ids_in, is_same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -98,10 +98,14 @@ class Catalog(Records):
             )
         query = Query(pattern, **conditions)
         rows: list[dict[str, Any]] = []
+        searched: set[str] = set()
         for record in self.records():
             try:
-                if _database_id(record.url, storage_options) != record.id:
+                if record.id not in _database_ids(record.url, storage_options):
                     raise DatabaseNotFoundError(f"database {record.id} is not there any more")
+                if record.url in searched:
+                    continue  # by another of its ids
+                searched.add(record.url)
                 engine = PlainEngine(open_store(record.url, storage_options, read_only=True))
                 rows += [{"url": record.url, **row} for row in search(engine, "", query)]
             except ZdbError as error:
@@ -130,8 +134,9 @@ class Catalog(Records):
         Returns
         -------
         pandas.DataFrame
-            A row for each database: id, url, and state: "new", "known", "moved", or "copy" where a database of this id
-            lies at the known place too, which stays in the catalog; :meth:`renew` gives one of them a new id.
+            A row for each id of each database: id, url, and state: "new", "known", "moved", or "copy" where a database
+            of this id lies at the known place too, which stays in the catalog; :meth:`renew` gives one of them a new
+            id.
 
         Raises
         ------
@@ -142,7 +147,8 @@ class Catalog(Records):
         """
         import pandas as pd
 
-        found = [self._found(url, id, storage_options) for url, id in _databases_below(root, storage_options, progress)]
+        below = _databases_below(root, storage_options, progress)
+        found = [self._found(url, id, storage_options) for url, ids in below for id in ids]
         return pd.DataFrame(found, columns=["id", "url", "state"])
 
     def _found(self, url: str, id: str, storage_options: Mapping[str, Any] | None) -> tuple[str, str, str]:
@@ -202,7 +208,7 @@ class Catalog(Records):
             if (record.id, record.url) in rows:
                 continue
             try:
-                there = _database_id(record.url, storage_options) == record.id
+                there = record.id in _database_ids(record.url, storage_options)
             except ZdbError:
                 rows[record.id, record.url] = "unreachable"
                 continue
@@ -239,7 +245,8 @@ class Catalog(Records):
         if root is None or root.kind != DATABASE:
             raise NotADatabaseError(f"{nodes.url}: there is no database that could get a new id")
         fresh = new_id()
-        document = {**root.document, "attributes": {**root.attributes, "zdb_id": fresh}}
+        kept = {name: value for name, value in root.attributes.items() if name != FORMER_IDS}
+        document = {**root.document, "attributes": {**kept, "zdb_id": fresh}}
         nodes.set(node_path(""), dump(document))
         self.put(Record.now(fresh, nodes.url))
         return fresh
@@ -266,45 +273,59 @@ class _UserCatalog:
 catalog = _UserCatalog()
 
 
-def remember(id: str, url: str) -> None:
-    """Register a database that was opened for writing. What fails is told once, by a warning."""
+def remember(id: str, url: str, *, moved: bool = False) -> bool:
+    """Register a database that was opened for writing. What fails is told once, by a warning.
+
+    Parameters
+    ----------
+    id, url : str
+    moved : bool
+        What lies where the catalog says is not asked for any more.
+
+    Returns
+    -------
+    bool
+        Whether it is registered now.
+    """
     place = default_place()
     if place is None or url.startswith("memory://"):
-        return
+        return False
     try:
         # To ask a bucket for which no credentials were given can take long.
-        copied = Catalog(place).see(id, url, lambda record: "://" not in record.url and _is_there(record))
+        copied = Catalog(place).see(id, url, lambda record: not moved and "://" not in record.url and _is_there(record))
     except ZdbError as error:
         message = f"{error}; databases are not registered"
         if place not in _warned:
             _warned.add(place)
             warnings.warn(message, CatalogWarning, stacklevel=4)
-        return
+        return False
     if copied is not None and url not in _warned:
         _warned.add(url)
         message = f"{url} and {copied.url} have one id, {id}: one is a copy; give it a new id by zdb.catalog.renew(url)"
         warnings.warn(message, CatalogWarning, stacklevel=4)
+    return copied is None
 
 
 def _is_there(record: Record, storage_options: Mapping[str, Any] | None = None) -> bool:
     try:
-        return _database_id(record.url, storage_options) == record.id
+        return record.id in _database_ids(record.url, storage_options)
     except ZdbError:
         return False
 
 
-def _database_id(url: str, storage_options: Mapping[str, Any] | None) -> str | None:
-    """Return the id of the database at a URL, None if there is none."""
+def _database_ids(url: str, storage_options: Mapping[str, Any] | None) -> list[str]:
+    """Return the ids of the database at a URL, its own first; none if there is no database."""
     nodes = open_store(url, storage_options, read_only=True)
     data = nodes.get(node_path(""))
     if data is None:
         opener = opener_of(url, "r")
-        return None if opener is None else str(opener.open(url, False).info().id) or None
+        id = "" if opener is None else str(opener.open(url, False).info().id)
+        return [id] if id else []
     try:
         root = Node.parse("", data)
     except CorruptChunkError:
-        return None
-    return root.id if root.kind == DATABASE else None
+        return []
+    return ids_in(root.attributes) if root.kind == DATABASE else []
 
 
 def _counted(record: Record, storage_options: Mapping[str, Any] | None) -> Record:
@@ -325,8 +346,8 @@ def _counted(record: Record, storage_options: Mapping[str, Any] | None) -> Recor
 
 def _databases_below(
     root: str | os.PathLike[str], storage_options: Mapping[str, Any] | None, progress: bool
-) -> Iterator[tuple[str, str]]:
-    """URL and id of each database, from the top down; nothing below a database is looked at."""
+) -> Iterator[tuple[str, list[str]]]:
+    """URL and ids of each database, from the top down; nothing below a database is looked at."""
     import fsspec
     from tqdm.auto import tqdm
 
@@ -349,8 +370,6 @@ def _databases_below(
             is_zarr = any(posixpath.basename(e["name"]) == "zarr.json" for e in entries)
             if is_zarr or (not scheme and opener_of(folder, "r") is not None):
                 url = f"{scheme}{folder}"
-                id = _database_id(url, storage_options)
-                if id is not None:
-                    yield url, id
+                yield url, _database_ids(url, storage_options)
                 continue
             waiting += [name for name in sorted(below, reverse=True) if name != folder]

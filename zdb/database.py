@@ -12,6 +12,7 @@ from zdb.files.abilities import Files
 from zdb.find import Finding
 from zdb.formats import registry
 from zdb.handle import NOTHING
+from zdb.identity import Identity
 from zdb.info import Info
 from zdb.keys import Key
 from zdb.maintenance.abilities import Maintenance
@@ -33,6 +34,7 @@ class Database(
     Computing,
     Files,
     Finding,
+    Identity,
     Maintenance,
     Sharing,
     Parallel,

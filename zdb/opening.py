@@ -20,7 +20,7 @@ from zdb.errors import (
     ZdbError,
 )
 from zdb.openers import opener_of
-from zdb.records import default_place
+from zdb.records import default_place, ids_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +108,7 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
             if id is not None and other.info().id != id:
                 raise _moved(nodes.url, id)
             return other
-    if id is not None and (root is None or root.id != id):
+    if id is not None and (root is None or id not in ids_in(root.attributes)):
         raise _moved(nodes.url, id)
     if root is None:
         root = _create(engine, mode)
@@ -123,7 +123,10 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
             f"{nodes.url}: is a plain Zarr group; read it with mode='r', or make it a database with zdb.adopt(url)"
         )
     if mode != "r" and isinstance(url, (str, os.PathLike)):
-        remember(root.id, nodes.url)
+        own, *former = ids_in(root.attributes)
+        if remember(own, nodes.url):
+            for one in former:
+                remember(one, nodes.url, moved=True)
     return Database(engine, "", mode, allow_pickle=allow_pickle is True)
 
 

@@ -24,12 +24,37 @@ from zdb.errors import CatalogError, DatabaseNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CatalogWarning", "Record", "Records", "default_place", "is_same_place", "state_directory"]
+__all__ = [
+    "FORMER_IDS",
+    "CatalogWarning",
+    "Record",
+    "Records",
+    "default_place",
+    "ids_in",
+    "is_id",
+    "is_same_place",
+    "state_directory",
+]
 
 # A record that is younger is not written again when its database is opened.
 FRESH = timedelta(minutes=10)
 # Those of other programs have "-" and "_" in them.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+FORMER_IDS = "zdb_former_ids"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be the id of a database."""
+    return _ID.fullmatch(text) is not None
+
+
+def ids_in(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the ids by which a database is found, from the attributes of its node: its own one, then others."""
+    try:
+        former = json.loads(attributes.get(FORMER_IDS, "[]"))
+    except (ValueError, TypeError):
+        former = []
+    return [str(attributes.get("zdb_id", "")), *(id for id in former if isinstance(id, str) and is_id(id))]
 
 
 class CatalogWarning(UserWarning):
@@ -239,7 +264,7 @@ class Records:
         return None
 
     def _path(self, id: str) -> str:
-        if not _ID.fullmatch(id):
+        if not is_id(id):
             raise DatabaseNotFoundError(f"{id!r} is no id of a database; ids are 32 hexadecimal digits")
         return f"{self._root.rstrip('/')}/{id}.json"
 

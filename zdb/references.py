@@ -27,6 +27,7 @@ from zdb.errors import (
     UnreadableValueError,
     ZdbError,
 )
+from zdb.formats.folders import possible_key_names
 from zdb.openers import opener_of
 from zdb.opening import open as open_database
 
@@ -93,8 +94,9 @@ def open_file(
     if name.startswith(RELATIVE):
         files, path = _relative_to(name, base, storage_options, access)
     elif name.startswith(BY_ID):
-        db, path = _held(name, storage_options, access)
+        db, key = _held(name, storage_options, access)
         files = db.folder()
+        path = _present(files, key)
     else:
         files, path = _elsewhere(name, storage_options, access)
     opened: IO[Any] = _open(files, path, mode, text)
@@ -222,7 +224,8 @@ def _relative_to(name: str, base: Any, storage_options: Options, access: Any) ->
     if base is None:
         raise InvalidReferenceError(f"{name}: is relative to a database; give it, or the file that says so, as base=")
     if not isinstance(base, (str, os.PathLike)):
-        return base.folder(), key
+        files = base.folder()
+        return files, _present(files, key)
     place = os.fspath(base)
     if place.startswith(RELATIVE):
         raise InvalidReferenceError(f"{name}: its base {place} is relative itself; give a database, or a full URI")
@@ -230,10 +233,37 @@ def _relative_to(name: str, base: Any, storage_options: Options, access: Any) ->
     files = db.folder()
     while above:
         above = above.rpartition("/")[0]
-        candidate = f"{above}/{key}" if above else key
+        candidate = _present(files, f"{above}/{key}" if above else key)
         if files.exists(_split_archive(files, candidate)[0]):
             return files, candidate
-    return files, key
+    return files, _present(files, key)
+
+
+def _present(files: Any, key: str) -> str:
+    """Return the key of a file that an old database had at another one, with names that are not allowed here."""
+    if not key or files.exists(_split_archive(files, key)[0]):
+        return key
+    found, names = "", key.split("/")
+    for number, name in enumerate(names):
+        here = _as_kept(files, found, name, is_last=number == len(names) - 1)
+        if here is None:
+            return key
+        found = here
+        if files.isfile(found):  # an archive, whose files keep their names
+            return "/".join([found, *names[number + 1 :]])
+    return found
+
+
+def _as_kept(files: Any, above: str, name: str, *, is_last: bool) -> str | None:
+    """Return the key in a folder of what had a name; None if it is not there."""
+    for possible in (name, *possible_key_names(name)):
+        key = f"{above}/{possible}" if above else possible
+        if files.isfile(key) and (is_last or _ARCHIVE.search(name)):
+            if possible == name or files.info(key)["original_name"] == name:
+                return key
+        elif files.isdir(key):
+            return key
+    return None
 
 
 def _checked(name: str, key: str) -> str:

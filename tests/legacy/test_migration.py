@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -369,3 +370,69 @@ def test_what_the_framework_wrote(name: str, new: Path) -> None:
 def test_what_its_users_have(name: str, new: Path) -> None:
     assert migrate_alone(SHARED / name, new).ok
     assert zdb.open(new, mode="r").verify(progress=False).ok
+
+
+class TestReferencesToTheOldDatabase:
+    @pytest.fixture(autouse=True)
+    def own_catalog(self, tmp_path):
+        with zdb.config.set({"catalog": str(tmp_path / "catalog")}):
+            yield
+
+    @pytest.fixture
+    def old(self, tmp_path):
+        isf = IsfWriter(tmp_path / "old" / "isf")
+        isf.key(
+            "cells", "just_create_folder", {"a.hoc": b"cell", "my cell (1).hoc": b"cell 1", "sub dir/b.syn": b"syn"}
+        )
+        isf.key("con", "just_create_folder", {"a.con": b"connections"})
+        zdb.catalog.search(tmp_path / "old")
+        return zdb.open(isf.path, "r")
+
+    FILES = {"cells/a.hoc": b"cell", "cells/my cell (1).hoc": b"cell 1", "cells/sub dir/b.syn": b"syn"}  # noqa: RUF012
+
+    @staticmethod
+    def content(uri, base=None):
+        with zdb.open_file(uri, base=base) as file:
+            return file.read()
+
+    def test_lead_to_the_new_one(self, old, tmp_path):
+        id = old.id
+        migrate_alone(old.path, tmp_path / "new.zdb")
+        shutil.rmtree(old.path)
+        new = zdb.open(id=id)
+        assert new.url == str(tmp_path / "new.zdb")
+        for key, wanted in self.FILES.items():
+            assert self.content(f"mdb://{id}/{key}") == wanted
+            for base in (new, f"mdb://{id}/con/a.con", f"{new.url}/con/a.con"):
+                assert self.content(f"reldb://{key}", base) == wanted
+        for gone in ("cells/gone (1).hoc", "gone/a.hoc", "cells/my_cell.hoc"):
+            with pytest.raises(zdb.errors.NoFileError):
+                self.content(f"mdb://{id}/{gone}")
+
+    def test_lead_to_the_file_meant_where_names_become_alike(self, tmp_path):
+        names = ["a_b.hoc", "a b.hoc", "A_B.hoc", "a(b.hoc", "x y/c.hoc", "x_y/c.hoc", "x y/only it.hoc"]
+        isf = IsfWriter(tmp_path / "isf")
+        isf.key("cells", "just_create_folder", {name: name.encode() for name in names})
+        id = zdb.open(isf.path, "r").id
+        migrate_alone(isf.path, tmp_path / "new.zdb")
+        for name in names:
+            assert self.content(f"mdb://{id}/cells/{name}") == name.encode()
+        for gone in ("a)b.hoc", "x_y/only it.hoc"):
+            with pytest.raises(zdb.errors.NoFileError):
+                self.content(f"mdb://{id}/cells/{gone}")
+
+    def test_also_as_long_as_the_old_one_is_there(self, old, tmp_path):
+        migrate_alone(old.path, tmp_path / "new.zdb")
+        assert zdb.open(id=old.id).url == str(tmp_path / "new.zdb")
+        assert zdb.catalog.search(tmp_path / "old").state.tolist() == ["copy"]
+        assert zdb.open(id=old.id).url == str(tmp_path / "new.zdb")
+
+    def test_without_a_catalog(self, old, tmp_path):
+        with zdb.config.set({"catalog": False}):
+            assert migrate_alone(old.path, tmp_path / "new.zdb").ok
+        new = zdb.open(tmp_path / "new.zdb")
+        assert zdb.open(id=old.id).url == new.url
+
+    def test_of_an_id_that_is_none(self, tmp_path):
+        isf = IsfWriter(tmp_path / "isf", unique_id="../../x")
+        assert migrate_alone(isf.path, tmp_path / "new.zdb").ok

@@ -323,10 +323,11 @@ class PlainEngine(Lookup):
     def consolidate(self) -> None:
         """Copy the metadata of all nodes into the root."""
         metadata = {"kind": "inline", "must_understand": False, "metadata": self._all_metadata("")}
-        self._change_root(lambda document: {**document, "consolidated_metadata": metadata})
+        self.change_root(lambda document: {**document, "consolidated_metadata": metadata})
         self._consolidated = True
 
-    def _change_root(self, change: Callable[[JSONDict], JSONDict]) -> None:
+    def change_root(self, change: Callable[[JSONDict], JSONDict]) -> None:
+        """Replace the node of the database in one step by what a function makes of it; it may be called again."""
         is_written = False
         while not is_written:
             found = self.nodes.read_tagged(node_path(""))
@@ -353,7 +354,7 @@ class PlainEngine(Lookup):
         """Take the consolidated metadata off the root, which would hide keys that are written later."""
         if self._consolidated is False:
             return
-        self._change_root(lambda document: {k: v for k, v in document.items() if k != "consolidated_metadata"})
+        self.change_root(lambda document: {k: v for k, v in document.items() if k != "consolidated_metadata"})
         self._consolidated = False
 
 

@@ -13,7 +13,7 @@ from zdb.formats.files import file_status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["iter_folder", "key_names"]
+__all__ = ["iter_folder", "key_names", "possible_key_names"]
 
 LONGEST_NAME = 120
 LONGEST_SUFFIX = 20
@@ -83,6 +83,12 @@ def key_names(names: Iterable[str]) -> dict[str, str]:
         made[name] = legal
         taken.add(legal.casefold())
     return made
+
+
+def possible_key_names(name: str) -> list[str]:
+    """Return the names that :func:`key_names` may have made of one; the first was made of no other."""
+    legal = _legal(name)
+    return [_with_hash(legal, name), legal]
 
 
 def _legal(name: str) -> str:

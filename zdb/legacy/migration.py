@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 import zdb
-from zdb.errors import KeyExistsError, PickleRefusedError, UnreadableValueError, UnsupportedValueError, WriteError
+from zdb.errors import (
+    InvalidReferenceError,
+    KeyExistsError,
+    PickleRefusedError,
+    UnreadableValueError,
+    UnsupportedValueError,
+    WriteError,
+)
 from zdb.legacy.compare import difference
 from zdb.legacy.database import LegacyDatabase, open_legacy
 from zdb.legacy.dumpers import data_files
@@ -73,6 +80,8 @@ def migrate(
     a sub-database of files at the key, and the report says why. A migration that was interrupted is taken up where it
     ended by the same call; what is there already is not written again.
 
+    By the id of the old database, such as in ``mdb://<id>/...``, the new one is found from then on.
+
     Parameters
     ----------
     old : str or path-like
@@ -118,6 +127,8 @@ def migrate(
         done = tqdm(done, total=len(values), unit="key")
     report.keys = sorted(done, key=lambda key: key.old)
     target[REPORT_KEY] = report.to_dict()
+    with contextlib.suppress(InvalidReferenceError):  # an old id that is none
+        target.add_id(source.id)
     return report
 
 
