@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from places import Place
+    from services.seaweedfs import S3Server
 
 
 @pytest.fixture
@@ -164,6 +165,14 @@ def test_messages_speak_of_options(
     printed = capsys.readouterr().err
     assert words.format(url=url, folder=tmp_path) in printed
     assert not re.search(r"\b(overwrite|mode|allow_pickle|dry_run)=", printed)
+
+
+def test_wrong_credentials(s3: S3Server, capsys: pytest.CaptureFixture[str]) -> None:
+    options = json.dumps({**s3.options, "key": "unknown", "secret": "wrong"})
+    assert main(["ls", s3.url("x.zdb"), "--storage-options", options]) == 4
+    said = capsys.readouterr().err
+    assert "access key ID you provided does not exist" in said
+    assert """give --storage-options '{"key": "…", "secret": "…"}', or set AWS_ACCESS_KEY_ID""" in said
 
 
 @pytest.fixture

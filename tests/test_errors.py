@@ -7,6 +7,7 @@ import pytest
 from zdb import errors
 
 BUILTINS = {
+    "AccessDeniedError": PermissionError,
     "CatalogError": OSError,
     "KeyNotFoundError": KeyError,
     "InvalidKeyError": ValueError,

@@ -20,6 +20,7 @@ import zarr
 
 import zdb
 from zdb.errors import (
+    AccessDeniedError,
     DatabaseNotFoundError,
     InvalidSettingError,
     KeyExistsError,
@@ -279,12 +280,30 @@ def test_a_foreign_prefix_in_a_bucket(s3):
     assert bucket.find(url) == [f"{url}/thesis.tex".removeprefix("s3://")]
 
 
-def test_wrong_credentials(s3):
-    wrong = {**s3.options, "secret": "wrong"}
-    with pytest.raises((ReadOnlyError, StorageError)) as caught:
-        zdb.open(s3.url("private.zdb"), "a", wrong)
-    assert "private.zdb" in str(caught.value)
-    assert "wrong" not in str(caught.value)
+CREDENTIALS = {
+    "a wrong secret": ({"key": "testkey", "secret": "wrong secret"}, "signature .* does not match"),
+    "an unknown key": ({"key": "wrong key", "secret": "wrong secret"}, "access key ID .* does not exist"),
+    "those of nobody": ({"anon": True}, "Access Denied"),
+    "none": ({}, "Unable to locate credentials"),
+}
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "a", "w-"])
+@pytest.mark.parametrize("case", CREDENTIALS.values(), ids=CREDENTIALS)
+def test_wrong_credentials(s3, monkeypatch, case, mode):
+    credentials, answer = case
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    options = {"client_kwargs": s3.options["client_kwargs"], **credentials}
+    with pytest.raises(AccessDeniedError, match=answer) as caught:
+        zdb.open(s3.url("private.zdb"), mode, options)
+    said = str(caught.value)
+    assert said.startswith(f"{s3.url('private.zdb')}: no permission to read zarr.json: ")
+    assert "storage_options=" in said
+    assert "AWS_ACCESS_KEY_ID" in said
+    assert "wrong" not in said
 
 
 def test_a_server_that_does_not_answer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AccessDeniedError",
     "CatalogError",
     "ClaimLostError",
     "ClaimTimeoutError",
@@ -90,6 +91,10 @@ class ClaimsUnsupportedError(ZdbError, NotImplementedError):
 
 class ReadOnlyError(ZdbError, PermissionError):
     """The database, or the place where it lies, cannot be written."""
+
+
+class AccessDeniedError(ZdbError, PermissionError):
+    """The store refuses this user: credentials are wrong or missing, or the rights of a file forbid to read it."""
 
 
 class DatabaseNotFoundError(ZdbError, FileNotFoundError):

@@ -21,6 +21,7 @@ from zdb.engine.node import dump, group_document
 from zdb.engine.nodes import system_error, translated
 from zdb.engine.store import LocalNodes, NodeStore, open_store
 from zdb.errors import (
+    AccessDeniedError,
     DatabaseNotFoundError,
     InvalidSettingError,
     KeyNotFoundError,
@@ -316,6 +317,31 @@ def test_errors_of_stores_are_translated_and_name_the_object(raised, expected):
     if "space" in str(raised):
         assert caught.value.errno == errno.ENOSPC
         assert "free some space" in str(caught.value)
+
+
+class NoCredentialsError(Exception):
+    """As of botocore."""
+
+
+@pytest.mark.parametrize(
+    ("url", "raised", "advice"),
+    [
+        ("/folder", PermissionError(errno.EACCES, "Permission denied"), "rights of the file"),
+        ("/folder", RuntimeError("Permission denied (os error 13)"), "rights of the file"),
+        ("s3://bucket/x", PermissionError("Access Denied."), "AWS_ACCESS_KEY_ID"),
+        ("simplecache::s3://bucket/x", PermissionError("Access Denied."), "AWS_ACCESS_KEY_ID"),
+        ("s3://bucket/x", NoCredentialsError("no credentials"), "AWS_ACCESS_KEY_ID"),
+        ("gs://bucket/x", PermissionError("Forbidden"), "storage_options="),
+    ],
+)
+def test_what_must_not_be_read(url, raised, advice):
+    with (
+        pytest.raises(AccessDeniedError, match=rf"^{url}: no permission to read a/zarr\.json: [\w ()]+; ") as caught,
+        translated(url, "a/zarr.json", "read"),
+    ):
+        raise raised
+    assert advice in str(caught.value)
+    assert caught.value.__cause__ is raised
 
 
 @pytest.mark.parametrize("error", [KeyNotFoundError("k"), KeyboardInterrupt(), MemoryError()])

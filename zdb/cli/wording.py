@@ -18,6 +18,8 @@ WORDS = {
     r"\b(missing|on_error|mode)=[\"'](report|link)[\"']": lambda found: f"--{found[1].replace('_', '-')} {found[2]}",
     r"zdb\.catalog\.search\(folder\)": "zdb catalog search FOLDER",
     r"\ballow_pickle=True": "--allow-pickle",
+    r"\bstorage_options=,": "--storage-options,",
+    r"\bstorage_options=\{[^}]*\}": '--storage-options \'{"key": "…", "secret": "…"}\'',
 }
 
 

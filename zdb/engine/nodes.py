@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
-from zdb.errors import ReadOnlyError, StorageError, ZdbError
+from zdb.errors import AccessDeniedError, ReadOnlyError, StorageError, ZdbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 __all__ = ["NodeStore", "ObjectStatus", "Tag", "Tagged", "system_error", "translated"]
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What botocore raises before it asks the server.
+_WITHOUT_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")
 
 
 class ObjectStatus(NamedTuple):
@@ -205,13 +209,30 @@ def translated(url: str, path: str, doing: str = "write") -> Iterator[None]:
         raise
     except Exception as error:
         system = system_error(error)
-        if system is None:
+        if system is None and type(error).__name__ not in _WITHOUT_CREDENTIALS:
             raise StorageError(f"{url}: {path or '/'}: {type(error).__name__}: {error}") from error
+        if system is None or system.errno in _REFUSED or isinstance(system, PermissionError):
+            reason = (system and system.strerror) or error
+            message = f"{url}: no permission to {doing} {path or '/'}: {str(reason).rstrip('.')}"
+            if doing == "read" or system is None:
+                raise AccessDeniedError(f"{message}; {_how_to_get_access(url)}") from error
+            raise ReadOnlyError(message) from error
         reason = system.strerror or system
-        if system.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(system, PermissionError):
-            raise ReadOnlyError(f"{url}: no permission to {doing} {path or '/'}: {reason}") from error
         advice = "; free some space, nothing was changed" if system.errno == errno.ENOSPC else ""
         raise StorageError(system.errno, f"{url}: {path or '/'}: {reason}{advice}") from error
+
+
+def _how_to_get_access(url: str) -> str:
+    protocol, separator, _ = url.rpartition("://")
+    if not separator:
+        return "look at the rights of the file and of the folders above it"
+    advice = "give storage_options=, or set what the file system reads"
+    if protocol.rpartition("::")[2] in ("s3", "s3a"):
+        advice = (
+            'give storage_options={"key": …, "secret": …}, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or '
+            'AWS_PROFILE; {"anon": True} reads what is public'
+        )
+    return advice
 
 
 def system_error(error: Exception) -> OSError | None:
