@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import FOREIGN, UNREADABLE, VALUE
+from zdb.engine.node import FOREIGN, NONSENSE, UNREADABLE, VALUE
 from zdb.errors import CorruptChunkError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Info:
         """
         try:
             return cls._of(key, node)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except NONSENSE as error:
             raise CorruptChunkError(
                 f"the metadata of {node.path or 'the database'} makes no sense: {type(error).__name__}: {error}; "
                 "let zdb repair, or db.repair(dry_run=False), rescue what is there, write the key again, or delete it"

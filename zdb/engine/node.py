@@ -19,6 +19,7 @@ __all__ = [
     "DATABASE",
     "FOREIGN",
     "FORMAT_VERSION",
+    "NONSENSE",
     "UNREADABLE",
     "VALUE",
     "ArrayNode",
@@ -38,6 +39,8 @@ FORMAT_VERSION = 1
 DATABASE, VALUE, FOREIGN = "database", "value", "foreign"
 UNREADABLE = "unreadable"
 JSONDict = dict[str, Any]
+# What the use of metadata that are JSON, and make no sense, raises.
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError)
 
 # Generations take these encodings in turn. The chunk keys of three in a row differ for arrays of one and more
 # dimensions. The fourth encoding of Zarr, "v2" with "/", is left out: it gives the keys of
@@ -157,6 +160,12 @@ class ArrayNode:
         separator = encoding.get("configuration", {}).get("separator", "/" if default else ".")
         parts = [*(["c"] if default else []), *map(str, index)]
         return f"{self.path}/{separator.join(parts)}"
+
+    def check(self) -> None:
+        """Raise one of `NONSENSE` if the metadata make no sense."""
+        for name in ("dims", "inner_shape", "compressors", "grid", "nbytes"):
+            getattr(self, name)
+        self.object_path((0,) * len(self.shape))
 
     def object_paths(self) -> Iterator[str]:
         """Paths of all objects of the array. One without dimensions has none: its value is its fill value."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.lookup import Lookup
-from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, group_document, node_path
+from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, NONSENSE, VALUE, Node, dump, group_document, node_path
 from zdb.errors import (
+    CorruptChunkError,
     KeyClaimedError,
     KeyConflictError,
     KeyExistsError,
     KeyNotFoundError,
+    UnreadableValueError,
     UnsupportedValueError,
     WriteError,
     ZdbError,
@@ -21,11 +24,12 @@ from zdb.errors import (
 from zdb.keys import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     import xarray as xr
 
     from zdb.engine.claim import Claim
+    from zdb.engine.node import ArrayNode
     from zdb.engine.options import LayoutOptions
     from zdb.engine.writer import Seal
     from zdb.formats.registry import Partitioned
@@ -199,16 +203,61 @@ class PlainEngine(Lookup):
             self.publish(claim, encoded, seal, options)
 
     def open_plain(self, node: Node) -> Any:
-        """Open a node as plain xarray does; see :func:`zdb.engine.reader.open_plain`."""
+        """Open a node as plain xarray does; see :func:`zdb.engine.reader.open_plain`.
+
+        Raises
+        ------
+        CorruptChunkError
+            Its metadata make no sense.
+        UnreadableValueError
+            xarray cannot open it, such as arrays whose dimensions have no names.
+        """
         from zdb.engine.reader import open_plain
 
-        return open_plain(self.nodes, node)
+        described = self.described(node)
+        with self._making_sense(node.path):
+            arrays = described.described_arrays
+        for array in arrays.values():
+            with self._making_sense(array.path if node.kind == FOREIGN else node.path):
+                array.check()
+        try:
+            return open_plain(self.nodes, node)
+        except NONSENSE as error:
+            if node.kind != FOREIGN or isinstance(error, FileNotFoundError):
+                raise
+            raise UnreadableValueError(self._why_not_plain(node, arrays, error)) from error
+
+    def _why_not_plain(self, node: Node, arrays: Mapping[str, ArrayNode], error: Exception) -> str:
+        nameless = [name for name, array in arrays.items() if not array.metadata.get("dimension_names")]
+        reason = f"its arrays {', '.join(nameless)} have no dimension_names" if nameless else _described(error)
+        first = next(iter(arrays), "")
+        return (
+            f"{self.nodes.url}: {node.path} is plain Zarr that xarray cannot open, {reason}; read its arrays by "
+            f"zarr.open_group('{self.nodes.url}/{node.path}', mode='r'), or one by db['{node.path}/{first}']"
+        )
 
     def open_value(self, node: Node) -> xr.Dataset | xr.DataTree:
-        """Open the Dataset of a value lazily; see :func:`zdb.engine.reader.open_value`."""
+        """Open the Dataset of a value lazily; see :func:`zdb.engine.reader.open_value`.
+
+        Raises
+        ------
+        CorruptChunkError
+            Its metadata make no sense.
+        """
         from zdb.engine.reader import open_value
 
-        return open_value(self.nodes, node)
+        with self._making_sense(node.path):
+            return open_value(self.nodes, node)
+
+    @contextlib.contextmanager
+    def _making_sense(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except NONSENSE as error:
+            raise CorruptChunkError(
+                f"{self.nodes.url}: the metadata of {path} makes no sense: {_described(error)}; let zdb repair, "
+                "or db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
+            ) from error
 
     def set_record(self, path: str, attributes: JSONDict) -> None:
         """Write a record below ``_zdb`` once; records are named by their content."""
@@ -356,6 +405,10 @@ class PlainEngine(Lookup):
             return
         self.change_root(lambda document: {k: v for k, v in document.items() if k != "consolidated_metadata"})
         self._consolidated = False
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def new_database() -> JSONDict:

@@ -76,6 +76,7 @@ def _open_group(source: ValueSource, node: Node, group: str, attributes: dict[st
 
 
 def _open_variable(source: ValueSource, array: ArrayNode) -> xr.Variable:
+    array.check()
     attributes = dict(array.metadata.get("attributes") or {})
     if not array.shape:
         value = ArrayV3Metadata.from_dict(array.metadata).fill_value

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import ArrayNode, Node, key_encoding, node_path
+from zdb.engine.node import NONSENSE, ArrayNode, Node, key_encoding, node_path
 from zdb.errors import CorruptChunkError
 from zdb.maintenance.report import Problem
 
@@ -59,15 +59,19 @@ def inspect(nodes: NodeStore, node: Node, *, deep: bool) -> Inspection:
         _check_attributes(found)
         if "consolidated_metadata" not in node.document:
             found.report("consolidated metadata", node_path(node.path), "has no consolidated metadata")
-            found.node = node = rebuilt(nodes, node)
+            found.node = rebuilt(nodes, node)
+        else:
+            _check_consolidated(nodes, found)
+        node = found.node
         children = [*node.arrays, *filter(None, node.groups)]
         if not children:
             return found
         found.sizes = {one.path: one.size for one in nodes.list_status(node.path)}
         _check_children(nodes, found, children, deep=deep)
         for array in node.arrays.values():
+            array.check()
             _check_array(found, array)
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except NONSENSE as error:
         found.report("value", node_path(node.path), f"its metadata makes no sense: {type(error).__name__}: {error}")
         found.node = Node(node.path, {**node.document, "consolidated_metadata": {"metadata": {}}})
     return found
@@ -102,6 +106,26 @@ def _check_attributes(found: Inspection) -> None:
             json.loads(node.attributes["zdb_value"])
         except (KeyError, ValueError, TypeError) as error:
             found.report("value", node_path(node.path), f"zdb_value is no JSON: {error}")
+
+
+def _check_consolidated(nodes: NodeStore, found: Inspection) -> None:
+    """Take the metadata of the arrays themselves where those in the node make no sense, if all of them are there."""
+    node = found.node
+    try:
+        for array in node.arrays.values():
+            array.check()
+    except NONSENSE as error:
+        whole = rebuilt(nodes, node)
+        if not _names_in(node) <= _names_in(whole):
+            raise
+        message = f"its consolidated metadata makes no sense: {type(error).__name__}: {error}"
+        found.report("consolidated metadata", node_path(node.path), message)
+        found.node = whole
+
+
+def _names_in(node: Node) -> set[str]:
+    """Names of what the consolidated metadata has."""
+    return set(node.document["consolidated_metadata"]["metadata"])
 
 
 def _check_children(nodes: NodeStore, found: Inspection, children: list[str], *, deep: bool) -> None:
