@@ -211,6 +211,20 @@ def test_an_import_that_fails_leaves_the_database_that_was_there(incomplete: Pat
     assert not (tmp_path / "new.zdb").exists()
 
 
+def test_an_import_that_fails_leaves_no_empty_key(incomplete: Path, url: str) -> None:
+    db = zdb.open(url)
+    db.database("kept", create=True)
+    before = db.keys(recursive=True)
+    for key in ("new", "runs/first", "kept", "kept/new", "soma/new"):
+        assert main(["import", "simrun", str(incomplete), url, key, "-q"]) == 1
+    db = zdb.open(url)
+    assert db.keys(recursive=True) == before
+    assert sorted(db) == ["kept", "params", "rates", "soma"]
+    assert list(db["kept"]) == []
+    assert list(db["soma"]) == ["voltage"]
+    assert db.verify(progress=False).ok
+
+
 @pytest.mark.s3
 def test_a_bucket(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
     url = s3.url("cli.zdb")

@@ -152,6 +152,25 @@ def test_nothing_is_written_before_all_names_are_checked(db: Database, tmp_path:
     assert list(db) == []
 
 
+def test_an_import_that_fails_leaves_no_empty_key(db: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    db["old/a"] = 2
+    (folder / "a.json").write_text("1")
+    (folder / "a.csv").write_text("x\n1\n")
+    for key in ("new", "old/new", "new/b"):
+        with pytest.raises(KeyExistsError, match="would both be at the key a"):
+            zdb.import_files(folder, db, key)
+    assert db.keys(recursive=True) == ["old/a"]
+    assert "new" not in db
+    assert list(db["old"]) == ["a"]
+    (folder / "a.csv").unlink()
+    (folder / "b.json").write_text("{")
+    with pytest.raises(UnsupportedValueError):
+        zdb.import_files(folder, db, "new")
+    assert db.keys(recursive=True) == ["new/a", "old/a"]
+
+
 def test_an_export_that_fails_leaves_no_folder(db: Database, tmp_path: Path) -> None:
     db["a"] = 1
     db.set("b", np.arange(4), chunks=(2,))

@@ -95,6 +95,20 @@ class TestFolder:
         folder.rmdir("new")
         assert list(db["folder"]) == ["a.txt"]
 
+    def test_what_is_filled_while_it_is_removed_stays(self, db, folder, monkeypatch):
+        folder.mkdir("new")
+        claims = db._engine.claims
+        wait_below = claims.wait_below
+
+        def wait_while_another_writes(path, check):
+            db._engine.nodes.set("folder/new/late/zarr.json", db._engine.nodes.get("folder/a.txt/zarr.json"))
+            wait_below(path, check)
+
+        monkeypatch.setattr(claims, "wait_below", wait_while_another_writes)
+        with pytest.raises(FolderNotEmptyError, match="such as folder/new/late; nothing was removed"):
+            folder.rmdir("new")
+        assert list(db["folder/new"]) == ["late"]
+
     def test_which_folder(self, db):
         assert db.folder().ls("", detail=False) == ["folder"]
         assert db.database("folder").folder("sub").find("") == ["b.bin", "deep/c"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zdb.cli.commands import Result, open_database
 from zdb.errors import DatabaseNotFoundError
+from zdb.exchange.importing import inside
 from zdb.opening import discard_empty
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def _import_simrun(options: argparse.Namespace) -> Result:
 
     if not Path(options.folder).is_dir():
         raise FileNotFoundError(2, "there is no such folder", options.folder)
-    with _target(options) as db:
-        target = db if options.key is None else db.database(options.key, create=True)
+    with _target(options) as db, inside(db, options.key) as target:
         report = import_simrun(
             target,
             options.folder,

@@ -283,10 +283,16 @@ class PlainEngine(Lookup):
         data = self.nodes.get(node_path(f"{RECORDS}/{path}"))
         return None if data is None else Node.parse(path, data).attributes
 
-    def delete(self, path: str) -> bool:
-        """Remove a value or a database with all that is in it, and tell whether there was one.
+    def delete(self, path: str, *, only_empty: bool = False) -> bool:
+        """Remove a value or a database with all that is in it, and tell whether it did.
 
         What others are writing below a database is waited for. What cannot be read is removed, too.
+
+        Parameters
+        ----------
+        path : str
+        only_empty : bool
+            Leave a database that has keys when all others have written theirs.
 
         Raises
         ------
@@ -298,6 +304,8 @@ class PlainEngine(Lookup):
                 is_database = claim.previous is not None and self.is_database(claim.previous)
                 if is_database:
                     self.claims.wait_below(path, claim.check)
+                    if only_empty and self.names(path):
+                        return False
                 elif claim.is_damaged:
                     self.require_nothing_below(path)
                 if claim.remove(is_database=is_database):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
-from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError
+from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError, ZdbError
 from zdb.exchange.loading import KIND_OF_SUFFIX, load
 from zdb.exchange.sidecars import SUFFIX, Sidecar, read_sidecar
 from zdb.keys import normalize
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zdb.formats.ragged import Ragged
     from zdb.keys import Key
 
-__all__ = ["import_files"]
+__all__ = ["import_files", "inside"]
 
 
 class _Source(NamedTuple):
@@ -79,13 +79,14 @@ def import_files(
         if place.suffix.lower() == ".zip" and place.is_file():
             packed = _open_zip(place)
             if packed is not None:
-                return packed.copy_to(_inside(db, key), overwrite=overwrite, progress=progress)
+                target = stack.enter_context(inside(db, key))
+                return packed.copy_to(target, overwrite=overwrite, progress=progress)
             place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             with zipfile.ZipFile(source) as file:
                 file.extractall(place)
         if place.is_dir():
             found = list(_find(place))
-            target = _inside(db, key) if found else db
+            target = stack.enter_context(inside(db, key if found else None))
         else:
             one = _describe(place, place.parent)
             found, target = [one if key is None else one._replace(key=normalize(key))], db
@@ -106,8 +107,23 @@ def _open_zip(file: Path) -> Database | None:
         return None
 
 
-def _inside(db: Database, key: Key | None) -> Database:
-    return db if key is None else db.database(key, create=True)
+@contextmanager
+def inside(db: Database, key: Key | None) -> Iterator[Database]:
+    """Yield a sub-database, made if it is missing; if the block fails, what was made and is still empty is removed."""
+    if key is None:
+        yield db
+        return
+    names = normalize(key).split("/")
+    levels = ["/".join(names[:number]) for number in range(1, len(names) + 1)]
+    missing = [level for level in levels if level not in db]
+    inner = db.database(key, create=True)
+    try:
+        yield inner
+    except BaseException:
+        with suppress(ZdbError):  # others have written there, or the store fails
+            for level in reversed(missing):
+                db.folder().rmdir(level)
+        raise
 
 
 def _find(folder: Path) -> Iterator[_Source]:

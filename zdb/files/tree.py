@@ -242,12 +242,14 @@ class FileTree:
             raise InvalidKeyError(f"{self.url}: is the database itself; remove the place where it lies")
         if not self._node(key).kind != VALUE:
             raise NoFileError(f"{key!r} in {self.url} is a file, not a folder")
-        keep = next(self._kept(path, with_files=with_files), None)
-        if keep is not None:
-            what = "holds values that are not files" if with_files else "is not empty"
-            raise FolderNotEmptyError(f"{path}: {what}, such as {keep}; nothing was removed")
         self.engine.unconsolidate()
-        self.engine.delete(path)
+        what = "holds values that are not files" if with_files else "is not empty"
+        is_gone = False
+        while not is_gone:
+            keep = next(self._kept(path, with_files=with_files), None)
+            if keep is not None:
+                raise FolderNotEmptyError(f"{path}: {what}, such as {keep}; nothing was removed")
+            is_gone = self.engine.delete(path, only_empty=not with_files) or not self.engine.exists(path)
 
     def _kept(self, path: str, *, with_files: bool) -> Iterator[str]:
         """Paths below a folder of what may not be removed with it."""
