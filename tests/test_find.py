@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
 import zdb
 
@@ -63,6 +64,34 @@ def keys(found: pd.DataFrame) -> list[str]:
 )
 def test_a_condition_selects(filled: zdb.Database, conditions: dict[str, Any], expected: list[str]) -> None:
     assert keys(filled.find(**conditions)) == expected
+
+
+def test_attributes_of_variables_are_found(db: zdb.Database) -> None:
+    voltage = xr.DataArray(
+        [1.0, 2.0], {"time": ("time", [0.0, 0.1], {"units": "ms"})}, ["time"], attrs={"units": "mV", "site": [1, 2]}
+    )
+    db.set("array", voltage, attrs={"units": "of a remark"})
+    db["set"] = xr.Dataset({"v": voltage, "i": ("time", [1, 2], {"units": "nA"})}, attrs={"title": "both"})
+    db["tree"] = xr.DataTree(children={"below": xr.DataTree(xr.Dataset({"v": voltage}, attrs={"title": "deep"}))})
+    db["none"] = 1
+    root = zarr.open_group(db.url, mode="a")
+    root.create_array("plain", data=np.arange(3), attributes={"units": "mV"})
+    found = {
+        "mV": {"units": "mV"},
+        "remark": {"units": "of a remark", "site": [1, 2]},
+        "current": {"units": "nA"},
+        "of one variable": {"units": "nA", "site": [1, 2]},
+        "of variable and value": {"units": "nA", "title": "both"},
+        "of a group": {"title": "deep"},
+    }
+    assert {name: keys(db.find(attrs=wanted)) for name, wanted in found.items()} == {
+        "mV": ["array", "plain", "set", "tree"],
+        "remark": ["array"],
+        "current": ["set"],
+        "of one variable": [],
+        "of variable and value": ["set"],
+        "of a group": ["tree"],
+    }
 
 
 def test_all_is_found_without_conditions_in_any_store(place: Place) -> None:

@@ -86,7 +86,8 @@ class Finding(Handle):
         min_size, max_size : int or str, optional
             Uncompressed size, in bytes or as ``"10 MB"``.
         attrs : mapping, optional
-            Attributes of the value, or remarks kept with ``attrs=``, and what they equal.
+            Attributes and what they equal: of the value and remarks kept with ``attrs=``, or also of one of the
+            variables or groups in it.
         since, until : datetime or str, optional
             When the value was written; ISO 8601, in UTC where no zone is given.
         commit : str, optional
@@ -187,8 +188,14 @@ def _has_dtype(pattern: str, row: Row, node: Node) -> bool:
 
 
 def _has_attributes(wanted: Mapping[str, Any], row: Row, node: Node) -> bool:
-    known = {**node.attributes, **row["attrs"]}
-    return all(name in known and known[name] == value for name, value in wanted.items())
+    of_arrays = [array.metadata.get("attributes") or {} for array in node.described_arrays.values()]
+    return any(
+        all(
+            any(name in known and known[name] == value for known in (node.attributes, row["attrs"], own))
+            for name, value in wanted.items()
+        )
+        for own in [{}, *of_arrays, *node.groups.values()]
+    )
 
 
 def _text(name: str) -> Any:
