@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from places import Place, new_place
@@ -135,3 +136,17 @@ def test_adding_a_few_rows_to_a_ragged_value(used: tuple[zdb.Database, Requests]
     assert Counter(sent[20]) == Counter(sent[4000])
     # The claim, the last object and the metadata of three arrays, the metadata of the value.
     assert objects(sent[4000])[1] == 1 + 3 + 3 + 1
+
+
+def test_adding_a_few_rows_to_a_table(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    sent = {}
+    for rows in (20, 4000):
+        whole = pd.DataFrame({"time": np.zeros(rows + 2), "trial": np.arange(rows + 2)})
+        db.set("table", whole[:rows], chunks={"row": 16})
+        db.append("table", whole[rows : rows + 1])  # loads packages
+        sent[rows] = requests.of(lambda whole=whole: db.append("table", whole[-1:]))
+        pd.testing.assert_frame_equal(db["table"], whole)
+    assert Counter(sent[20]) == Counter(sent[4000])
+    # The claim, the last object and the metadata of two arrays, the metadata of the value.
+    assert objects(sent[4000])[1] == 1 + 2 + 2 + 1

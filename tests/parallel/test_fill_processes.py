@@ -125,6 +125,14 @@ def append_rows(place: Place, own: int, number: int) -> None:
     for step in range(number):
         db.append("runs", run(own, step), "trial")
         db.append("spikes", spikes(own, step))
+        db.append("table", table(own, step))
+
+
+def table(own: int, step: int, rows: int = 3) -> pd.DataFrame:
+    """Rows that sometimes have a name that is new, or is missing."""
+    mark = own * 1000 + step
+    names = [f"name {own}" if step % 4 else None] * rows
+    return pd.DataFrame({"mark": np.full(rows, mark), "name": pd.array(names, dtype="str")})
 
 
 def spikes(own: int, step: int, rows: int = 3) -> Ragged:
@@ -145,12 +153,14 @@ def test_several_processes_add_to_one_value_and_none_is_lost(shared_place: Place
     db = shared_place.open()
     db.set("runs", run(9, 0), chunks={"trial": 4})
     db.set("spikes", spikes(9, 0), chunks={"row": 4, "value": 16})
+    db.set("table", table(9, 0), chunks={"row": 4})
     jobs = [started(append_rows, shared_place, own, number) for own in range(4)]
     seen = 0
     while any(job.is_alive() for job in jobs):
         found = db["runs"].compute()
         check_whole(found)
         check_spikes(db["spikes"])
+        check_table(db["table"])
         assert found.sizes["trial"] >= seen
         seen = found.sizes["trial"]
     ended(jobs)
@@ -161,7 +171,8 @@ def test_several_processes_add_to_one_value_and_none_is_lost(shared_place: Place
     assert set(counts) == {3}
     rows = db["spikes"]
     check_spikes(rows)
-    assert sorted(rows["mark"]) == sorted(found["mark"].values)
+    check_table(db["table"])
+    assert sorted(rows["mark"]) == sorted(found["mark"].values) == sorted(db["table"]["mark"])
     for own in range(4):  # each process' own in their order
         assert np.all(np.diff(found["mark"].values[found["mark"].values // 1000 == own]) >= 0)
     assert db.verify().ok
@@ -172,6 +183,12 @@ def check_whole(found: xr.Dataset) -> None:
     np.testing.assert_array_equal(found["v"], found["mark"].values[:, None] * np.ones(5))
     marks = found["mark"].values.reshape(-1, 3)
     assert (marks == marks[:, :1]).all()
+
+
+def check_table(found: pd.DataFrame) -> None:
+    """Every part is there with all its rows, as it was added."""
+    marks = found["mark"].tolist()[::3]
+    pd.testing.assert_frame_equal(found, pd.concat([table(mark // 1000, mark % 1000) for mark in marks]))
 
 
 def check_spikes(found: Ragged) -> None:
@@ -194,6 +211,7 @@ def append_for_ever(place: Place, ready: Any) -> None:
     while True:
         db.append("runs", run(0, step), "trial")
         db.append("spikes", spikes(0, step))
+        db.append("table", table(0, step))
         step += 1
 
 
@@ -205,6 +223,7 @@ def test_a_killed_appender_leaves_the_old_extent(store: str, kills: int, tmp_pat
     db = place.open()
     db.set("runs", run(9, 0), chunks={"trial": 4}, shards={"trial": 16})
     db.set("spikes", spikes(9, 0), chunks={"row": 4, "value": 16}, shards={"row": 16, "value": 64})
+    db.set("table", table(9, 0), chunks={"row": 4}, shards={"row": 16})
     moments = random.Random(2)
     length = rows = 3
     for _ in range(kills):
@@ -225,6 +244,9 @@ def test_a_killed_appender_leaves_the_old_extent(store: str, kills: int, tmp_pat
         db.append("runs", run(1, 0), "trial")
         db.append("spikes", spikes(1, 0))
         assert len(db["spikes"]) == rows
+        check_table(place.open("r")["table"])
+        db.append("table", table(1, 0))
+        assert db["table"]["mark"].tolist()[-3:] == [1000] * 3
         length += 3
         assert db["runs"].sizes["trial"] == length
     check_whole(db["runs"].compute())

@@ -34,6 +34,7 @@ class Filling(RuleBasedStateMachine):
         self.values: dict[str, np.ndarray] = {}
         self.filled: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}  # data, what of it is there, unit
         self.number = 0.0
+        self.table: pd.DataFrame | None = None
         self.ragged: tuple[list[np.ndarray], list[str]] | None = None  # rows, and the cell of each
 
     def new(self, rows: int) -> np.ndarray:
@@ -134,6 +135,24 @@ class Filling(RuleBasedStateMachine):
             self.db.append("r", part)
             self.ragged = (self.ragged[0] + part.to_list(), self.ragged[1] + part["cell"].tolist())
 
+    def frame(self, size: int, names: str, follows: bool) -> pd.DataFrame:
+        self.number += 1
+        start = len(self.table) if follows and self.table is not None else 0
+        columns = {"number": self.number + np.arange(size), "name": [names[i % len(names)] for i in range(size)]}
+        return pd.DataFrame(columns, pd.RangeIndex(start, start + size)).astype({"number": "f8", "name": "str"})
+
+    @rule(size=st.integers(0, 9), names=CELLS, chunks=st.sampled_from([None, {"row": 2}]))
+    def set_table(self, size: int, names: str, chunks: Any) -> None:
+        self.table = self.frame(size, names, follows=False)
+        self.db.set("t", self.table, chunks=chunks)
+
+    @rule(size=st.integers(0, 9), names=CELLS, follows=st.booleans(), again=st.booleans())
+    def append_to_table(self, size: int, names: str, follows: bool, again: bool) -> None:
+        if self.table is not None:
+            part = self.frame(size, names, follows)
+            (self.at.open("r+") if again else self.db).append("t", part)
+            self.table = pd.concat([self.table, part])
+
     @rule(key=KEYS, rows=st.integers(1, 12))
     def set(self, key: str, rows: int) -> None:
         value = self.new(rows)
@@ -161,7 +180,10 @@ class Filling(RuleBasedStateMachine):
     def all_agree(self) -> None:
         if not hasattr(self, "db"):
             return
-        assert sorted(self.db.keys(recursive=True)) == sorted([*self.values, *(["r"] if self.ragged else [])])
+        others = [key for key, value in (("r", self.ragged), ("t", self.table)) if value is not None]
+        assert sorted(self.db.keys(recursive=True)) == sorted([*self.values, *others])
+        if self.table is not None:
+            pd.testing.assert_frame_equal(self.db["t"], self.table, check_index_type="exact")
         if self.ragged is not None:
             found = self.db["r"]
             assert [row.tolist() for row in found] == [row.tolist() for row in self.ragged[0]]

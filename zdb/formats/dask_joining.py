@@ -16,7 +16,7 @@ from dask.delayed import delayed
 
 from zdb.errors import UnsupportedValueError
 from zdb.formats.columns import encode_array
-from zdb.formats.dask_parts import columns_of
+from zdb.formats.dask_parts import columns_of, split_index
 from zdb.formats.frames import ROW
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def join_recipes(infos: Sequence[PartInfo], unions: Categories) -> tuple[Recipe,
     joined: Recipe = copy.deepcopy(main.recipe)
     joined["rows"] = sum(info.rows for info in infos)
     joined["partitions"] = [info.rows for info in infos]
-    joined["index"], _ = _split_index(joined["index"])
-    joined["indexes"] = [_split_index(info.recipe["index"])[1] for info in infos]
+    joined["index"], _ = split_index(joined["index"])
+    joined["indexes"] = [split_index(info.recipe["index"])[1] for info in infos]
     columns = columns_of(joined)
     for number, info in enumerate(infos):
         for name, column in columns_of(info.recipe).items():
@@ -100,12 +100,6 @@ def join_recipes(infos: Sequence[PartInfo], unions: Categories) -> tuple[Recipe,
             column |= recipe
             variables |= {n: v for n, v in parts.items() if n != name}
     return joined, variables
-
-
-def _split_index(recipe: Recipe) -> tuple[Recipe, Recipe]:
-    """What all partitions share of the recipe of an index, and what is particular to one."""
-    shared: Recipe = {key: recipe[key] for key in ("names", "values") if key in recipe}
-    return shared, {key: value for key, value in recipe.items() if key not in shared}
 
 
 def _fixed(recipe: Recipe) -> Recipe:

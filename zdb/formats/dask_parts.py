@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zdb.formats.columns import Recipe
     from zdb.formats.frames import Parts
 
-__all__ = ["PartInfo", "Shape", "check_part", "columns_of", "encode_part"]
+__all__ = ["PartInfo", "Shape", "check_part", "columns_of", "encode_part", "split_index"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,12 @@ def columns_of(recipe: Mapping[str, Any]) -> dict[str, Recipe]:
     index = recipe["index"]
     stored = [*recipe.get("values", []), *([index["values"]] if "values" in index else [])]
     return {column["variable"]: column for column in stored}
+
+
+def split_index(recipe: Recipe) -> tuple[Recipe, Recipe]:
+    """What all partitions share of the recipe of an index, and what is particular to one."""
+    shared: Recipe = {key: recipe[key] for key in ("names", "values") if key in recipe}
+    return shared, {key: value for key, value in recipe.items() if key not in shared}
 
 
 def _categorical(recipe: Recipe) -> dict[str, Recipe]:

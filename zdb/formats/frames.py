@@ -28,6 +28,7 @@ __all__ = [
     "decode_frame",
     "decode_series",
     "encode_frame",
+    "encode_head",
     "encode_only_index",
     "encode_series",
     "find_columns",
@@ -78,26 +79,38 @@ def encode_frame(frame: pd.DataFrame, layout: Layout = "auto", taken: Iterable[s
         A column, the index, the names of columns or ``frame.attrs`` would not come back exactly.
     """
     labels = list(frame.columns)
-    recipe: Recipe = {"columns": index_to_json(frame.columns, "the index of columns")}
     arrays = [frame.iloc[:, i].array for i in range(len(labels))]
-    return _encode(frame, arrays, labels, recipe, layout, taken)
+    return _encode(frame, arrays, labels, layout, taken)
 
 
 def encode_series(series: pd.Series[Any], layout: Layout = "auto") -> Parts:
     """Turn a Series into variables, as `encode_frame` does with a frame of one column."""
-    recipe: Recipe = {"name": to_json(series.name)}
     label = UNNAMED if series.name is None else series.name
-    return _encode(series, [series.array], [label], recipe, layout)
+    return _encode(series, [series.array], [label], layout)
+
+
+def encode_head(value: pd.DataFrame | pd.Series[Any]) -> Recipe:
+    """Describe what a frame or series is besides its rows: names, attributes and flags."""
+    recipe: Recipe = {}
+    if isinstance(value, pd.Series):
+        recipe["name"] = to_json(value.name)
+    else:
+        recipe["columns"] = index_to_json(value.columns, "the index of columns")
+    if value.attrs:
+        recipe["attrs"] = json_exactly(dict(value.attrs), "attrs")
+    if not value.flags.allows_duplicate_labels:
+        recipe["unique"] = True
+    return recipe
 
 
 def _encode(
     value: pd.DataFrame | pd.Series[Any],
     arrays: Sequence[Any],
     labels: Sequence[Hashable],
-    recipe: Recipe,
     layout: Layout,
     taken: Iterable[str] = (),
 ) -> Parts:
+    head = encode_head(value)
     names = column_names([*labels, *index_names(value.index)], [ROW, *taken])
     coords, index = encode_index(value.index, names[len(labels) :], ROW, layout=layout)
     variables: Variables = {}
@@ -106,12 +119,7 @@ def _encode(
         parts, column = encode_array(array, name, ROW, f"column {label!r}", layout=layout)
         variables |= parts
         stored.append(column)
-    recipe |= {"rows": len(value), "index": index, "values": stored}
-    if value.attrs:
-        recipe["attrs"] = json_exactly(dict(value.attrs), "attrs")
-    if not value.flags.allows_duplicate_labels:
-        recipe["unique"] = True
-    return Parts(variables, coords, recipe)
+    return Parts(variables, coords, {**head, "rows": len(value), "index": index, "values": stored})
 
 
 def encode_only_index(index: pd.Index[Any], layout: Layout = "auto") -> Parts:

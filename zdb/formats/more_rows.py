@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from zdb.formats import strings
-from zdb.formats.columns import decode_array, encode_array
+from zdb.formats.columns import decode_array, encode_array, encode_index
+from zdb.formats.dask_parts import split_index
 from zdb.formats.frames import ROW
 from zdb.formats.rows import Rows
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Stored = Mapping[Any, xr.Variable]
 
-__all__ = ["More", "more_of_column", "more_of_frame"]
+__all__ = ["More", "more_of_column", "more_of_frame", "more_of_partition"]
 
 #: What is added, by the name of the stored array.
 More = dict[str, np.ndarray[Any, Any]]
@@ -52,27 +53,55 @@ def more_of_frame(stored: Stored, recipe: Recipe, frame: pd.DataFrame) -> tuple[
     if recipe.get("unique"):  # whether a label is new, only all labels can tell
         return None
     index = _more_of_index(stored, recipe["index"], frame.index)
-    if index is None:
+    columns = _more_of_columns(stored, recipe, frame)
+    if index is None or columns is None:
         return None
     more, index_recipe = index
+    return {**more, **columns}, {**recipe, "rows": recipe["rows"] + len(frame), "index": index_recipe}
+
+
+def more_of_partition(stored: Stored, recipe: Recipe, frame: pd.DataFrame) -> tuple[More, Recipe] | None:
+    """Encode a partition to be added to a dask frame that is stored; as :func:`more_of_frame`.
+
+    The recipe that is returned has the divisions of the one that was given.
+    """
+    if recipe.get("unique"):
+        return None
+    _, encoded = encode_index(frame.index, ["index"], ROW, layout="bytes")
+    _, own = split_index(encoded)
+    if "values" in recipe["index"]:
+        index = more_of_column(stored, recipe["index"]["values"], frame.index.array, ROW, "the index", labels=True)
+    else:
+        index = {} if own["kind"] == "range" else None
+    columns = _more_of_columns(stored, recipe, frame)
+    if index is None or columns is None:
+        return None
+    grown = {**recipe, "rows": recipe["rows"] + len(frame)}
+    grown["partitions"] = [*recipe["partitions"], len(frame)]
+    grown["indexes"] = [*recipe["indexes"], own]
+    return {**index, **columns}, grown
+
+
+def _more_of_index(stored: Stored, recipe: Recipe, index: pd.Index[Any]) -> tuple[More, Recipe] | None:
+    if recipe["kind"] == "range":
+        made = pd.RangeIndex(*recipe["range"]).append(index)
+        if not isinstance(made, pd.RangeIndex):
+            return None
+        return {}, {**recipe, "range": [made.start, made.stop, made.step]}
+    if recipe["kind"] != "values" or "frequency" in recipe or isinstance(index, pd.MultiIndex):
+        return None
+    more = more_of_column(stored, recipe["values"], index.array, ROW, "the index", labels=True)
+    return None if more is None else (more, recipe)
+
+
+def _more_of_columns(stored: Stored, recipe: Recipe, frame: pd.DataFrame) -> More | None:
+    more: More = {}
     for i, column in enumerate(recipe["values"]):
         added = more_of_column(stored, column, frame.iloc[:, i].array, ROW, f"column {frame.columns[i]!r}")
         if added is None:
             return None
         more |= added
-    return more, {**recipe, "rows": recipe["rows"] + len(frame), "index": index_recipe}
-
-
-def _more_of_index(stored: Stored, recipe: Recipe, index: pd.Index[Any]) -> tuple[More, Recipe] | None:
-    if recipe["kind"] == "range":
-        start, stop, step = recipe["range"]
-        end = start + step * len(range(start, stop, step))
-        following = pd.RangeIndex(end, end + step * len(index), step)
-        return ({}, {**recipe, "range": [start, following.stop, step]}) if index.equals(following) else None
-    if recipe["kind"] != "values" or "frequency" in recipe or isinstance(index, pd.MultiIndex):
-        return None
-    more = more_of_column(stored, recipe["values"], index.array, ROW, "the index", labels=True)
-    return None if more is None else (more, recipe)
+    return more
 
 
 def more_of_column(

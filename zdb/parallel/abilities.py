@@ -191,9 +191,10 @@ class Parallel(Handle):
 
         Readers see the value without the part or with all of it. Several processes may add to one value; each waits for
         the one before. Arrays, Datasets and DataArrays grow in place: what is written is proportional to the part, and
-        at most the last shard more; the chunks stay as they are. So do ragged values, unless the part needs another
-        encoding, such as new categories; then they are read and written as a whole. A DataFrame or Series of pandas
-        always is; one of dask is written anew partition by partition, with memory that stays flat.
+        at most the last shard more; the chunks stay as they are. So do ragged values and tables, unless the part needs
+        another encoding, such as new categories or an index that does not go on; then they are read and written as a
+        whole, a table of dask partition by partition, with memory that stays flat. A table gets the rows as
+        :func:`pandas.concat` adds them.
 
         Parameters
         ----------

@@ -20,9 +20,10 @@ from zdb.engine.writer import below_documents
 from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError, WriteError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
+from zdb.parallel.growing_layout import with_layout_of
 from zdb.parallel.growth import growth_of
 from zdb.parallel.ragged_growth import checked_rows, growth_of_rows, with_ragged_rows
-from zdb.parallel.tables import with_rows
+from zdb.parallel.table_growth import WithLayout, check_rows, growth_of_table, with_rows
 from zdb.provenance import capture
 
 if TYPE_CHECKING:
@@ -54,16 +55,27 @@ def append(engine: PlainEngine, path: str, part: Any, dim: Any) -> None:
 
 def _append_to_table(engine: PlainEngine, path: str, part: Any) -> None:
     started = time.perf_counter()
+    chosen = registry.by_name("table")
     with engine.claim(path) as claim:
         node = _value(path, claim.previous, "table")
-        table = with_rows(engine, node, part)
-        chosen = registry.by_name("table")
-        partitioned = chosen.partitioned(table)
-        seal = _seal(engine, node, started)
-        if partitioned is not None:
-            engine.publish_parts(claim, partitioned, seal, LayoutOptions())
+        stored: Any = engine.open_value(node)
+        check_rows(node, stored, part)
+        partitioned: Any = None
+        encoded: Any = None
+        try:
+            growth = growth_of_table(node, stored, part)
+            if growth is None:
+                table = with_rows(node, stored, part)
+                partitioned = chosen.partitioned(table)
+                encoded = None if partitioned else chosen.encode(table)
+        except UnsupportedValueError as error:
+            raise PartMismatchError(f"{path}: the part: {error}") from error
+        if growth is not None:
+            _grow(engine, claim, node, stored, growth)
+        elif partitioned is not None:
+            engine.publish_parts(claim, WithLayout(node, partitioned), _seal(engine, node, started), LayoutOptions())
         else:
-            engine.publish(claim, chosen.encode(table), seal, LayoutOptions())
+            engine.publish(claim, with_layout_of(node, encoded), _seal(engine, node, started), LayoutOptions())
 
 
 def _append_to_ragged(engine: PlainEngine, path: str, part: Any, dim: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from zdb.engine.layout import CHUNK_BYTES, Layout
+from zdb.engine.layout import CHUNK_BYTES
 from zdb.errors import PartMismatchError
 from zdb.formats import registry
 from zdb.formats.frames import ROW, decode_frame
@@ -17,15 +17,13 @@ from zdb.formats.jagged import VALUE, more_row_sizes
 from zdb.formats.more_rows import more_of_column, more_of_frame
 from zdb.formats.ragged import Ragged
 from zdb.formats.rows import Rows
+from zdb.parallel.growing_layout import is_cut_to_size, with_layout_of
 from zdb.parallel.growth import Growth
 
 if TYPE_CHECKING:
     import awkward as ak
 
-    from zdb.engine.node import ArrayNode, Node
-
-# Rows in a chunk of a value that was too small for chunks; fewer of strings, which are decoded one by one.
-ROWS, TEXT_ROWS = 2**16, 2**10
+    from zdb.engine.node import Node
 
 __all__ = ["checked_rows", "growth_of_rows", "with_ragged_rows"]
 
@@ -139,7 +137,7 @@ def growth_of_rows(node: Node, stored: xr.Dataset, rows: Ragged | ak.Array) -> G
     """Return what rows add to the arrays of a value; None if it has to be written anew as a whole."""
     if not len(rows):
         return Growth(0)
-    if _is_small(node):
+    if node.nbytes < CHUNK_BYTES and is_cut_to_size(node):
         return None
     recipe = json.loads(node.attributes["zdb_recipe"])
     found = _flat(recipe, rows)
@@ -205,13 +203,7 @@ def with_ragged_rows(node: Node, stored: xr.Dataset, rows: Ragged | ak.Array) ->
         joined = ak.Array(ak.concatenate([value, rows]).layout, attrs=value.attrs)
     encoded = chosen.encode(joined)
     assert isinstance(encoded, xr.Dataset)
-    for name, variable in encoded.variables.items():
-        before = node.arrays.get(str(name))
-        variable.encoding = {"zdb_layout": _growing_layout(before, variable)} if _gets_longer(variable.dims) else {}
-        dtype = "string" if variable.dtype.kind == "T" else variable.dtype.name
-        if before is not None and before.dtype == dtype:
-            variable.encoding["zdb_codec"] = before.compressors
-    return encoded
+    return with_layout_of(node, encoded)
 
 
 def _joined_columns(before: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
@@ -226,29 +218,3 @@ def _joined_columns(before: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
     made = pd.concat([before, more])
     made.columns, made.attrs = before.columns, before.attrs
     return made
-
-
-def _is_small(node: Node) -> bool:
-    """Whether a value has no chunks that suit more than it holds, and is quickly written anew with some that do."""
-    is_new = "zdb_appends" not in node.attributes
-    return is_new and node.nbytes < CHUNK_BYTES and any(map(_is_cut_to_size, node.arrays.values()))
-
-
-def _is_cut_to_size(array: ArrayNode) -> bool:
-    """Whether an array that gets longer is one object of just its size, so that all that follow would be as small."""
-    return _gets_longer(array.dims) and array.object_shape == (max(1, *array.shape),)
-
-
-def _gets_longer(dims: tuple[Any, ...]) -> bool:
-    """Whether there is more along a dimension with every row, other than with categories and labels."""
-    return not str(dims[0]).endswith((".category", ".label"))
-
-
-def _growing_layout(before: ArrayNode | None, variable: xr.Variable) -> Layout:
-    """The chunks that an array has already, or those of a long one."""
-    if before is not None and not _is_cut_to_size(before):
-        return Layout(before.inner_shape, before.object_shape if before.inner_shape != before.object_shape else None)
-    if variable.dtype.kind == "T":
-        return Layout((TEXT_ROWS,), None)
-    is_flat = str(variable.dims[0]) == VALUE or str(variable.dims[0]).endswith((f".{VALUE}", ".byte"))
-    return Layout((CHUNK_BYTES // variable.dtype.itemsize if is_flat else ROWS,), None)

@@ -26,7 +26,7 @@ __all__ = [
     "layout_options",
     "plain_options",
     "read_empty",
-    "with_rows",
+    "said_of",
     "write_frame",
     "write_partition",
 ]
@@ -85,7 +85,7 @@ def write_partition(engine: PlainEngine, plan: Plan, empty: pd.DataFrame, frame:
     try:
         check_part(frame, empty)
     except UnsupportedValueError as error:
-        message = _said_of(error, "the template")
+        message = said_of(error, "the template")
         raise PartMismatchError(f"{plan.key}: partition {number}: {message}") from error
     attempt = Attempt(engine.nodes, plan, Part(f"{number}-{number + 1}", ((number, number + 1),), None))
     attempt.begin()
@@ -94,7 +94,7 @@ def write_partition(engine: PlainEngine, plan: Plan, empty: pd.DataFrame, frame:
     attempt.done(round(time.perf_counter() - started, 6), {"frame": path})
 
 
-def _said_of(error: UnsupportedValueError, what: str) -> str:
+def said_of(error: UnsupportedValueError, what: str) -> str:
     """What is wrong with a partition, said of another thing that it has to be like."""
     text = str(error).replace("the dask frame promises", f"{what} has")
     return text.replace("convert it by map_partitions, or give the right meta=", "convert it by .astype()")
@@ -112,54 +112,6 @@ def joined(engine: PlainEngine, plan: Plan) -> Any:
         return dask.dataframe.from_map(  # type: ignore[no-untyped-call]
             partial(read_frame, engine), paths, meta=read_empty(engine, plan)
         )
-
-
-def with_rows(engine: PlainEngine, node: Node, part: Any) -> Any:
-    """Return a table with the rows of a part behind its own: lazy if it is a dask frame.
-
-    Raises
-    ------
-    PartMismatchError
-        The part has other columns or dtypes.
-    UnsupportedValueError
-        The table is of a kind to which no rows can be added.
-    """
-    import pandas as pd
-
-    from zdb.formats.dask_parts import check_part
-
-    kind = node.attributes["zdb_type"]
-    if kind not in ("pandas.DataFrame", "pandas.Series", "dask.DataFrame", "dask.Series"):
-        raise UnsupportedValueError(f"{node.path}: rows cannot be added to a {kind}; DataFrame and Series can grow")
-    table: Any = registry.by_name("table").decode(engine.open_value(node))
-    is_lazy = kind.startswith("dask.")
-    empty = table._meta if is_lazy else table.iloc[:0]  # noqa: SLF001
-    own = part._meta if hasattr(part, "_meta") else part  # noqa: SLF001
-    try:
-        check_part(own, empty)
-    except UnsupportedValueError as error:
-        message = _said_of(error, "the value")
-        raise PartMismatchError(f"{node.path}: the part: {message}") from error
-    if not is_lazy:
-        return _checked_table(node.path, pd.concat([table, part]), table)
-    import dask.config
-    import dask.dataframe
-
-    with dask.config.set({"dataframe.convert-string": False}):
-        more = part if hasattr(part, "_meta") else dask.dataframe.from_pandas(part, npartitions=1, sort=False)  # type: ignore[no-untyped-call]
-        return dask.dataframe.concat([table, more])  # type: ignore[no-untyped-call]
-
-
-def _checked_table(path: str, made: Any, table: Any) -> Any:
-    """Refuse a table whose dtypes were changed by what was added, such as other categories."""
-    before = table.dtypes if table.ndim == 2 else [table.dtype]
-    after = made.dtypes if table.ndim == 2 else [made.dtype]
-    for one, other in zip(before, after, strict=True):
-        if one != other:
-            raise PartMismatchError(
-                f"{path}: the part has other categories than the value ({one}); give it the same by .cat.set_categories"
-            )
-    return made
 
 
 def plain_options(options: LayoutOptions) -> dict[str, Any]:
