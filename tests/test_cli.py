@@ -175,6 +175,18 @@ def test_wrong_credentials(s3: S3Server, capsys: pytest.CaptureFixture[str]) -> 
     assert """give --storage-options '{"key": "…", "secret": "…"}', or set AWS_ACCESS_KEY_ID""" in said
 
 
+def test_the_catalog_without_an_action_is_listed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--json"], []):
+        printed = []
+        for action in (["ls"], []):
+            assert main(["catalog", *action, *options]) == 0
+            printed.append(capsys.readouterr().out)
+        assert url in printed[0]
+        assert printed[0] == printed[1]
+    assert main(["--json", "catalog"]) == 0
+    assert url in {row["url"] for row in json.loads(capsys.readouterr().out)}
+
+
 @pytest.fixture
 def incomplete(tmp_path: Path) -> Path:
     """Results whose parameter file refers to a file that is not there."""

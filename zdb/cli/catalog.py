@@ -22,7 +22,8 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    group = commands.group("catalog", "Find databases by their id.", "what to do with the catalog", "ACTION")
+    title = "what to do with the catalog; without one, ls"
+    group = commands.group("catalog", "Find databases by their id.", title, "ACTION", _ls)
     group.add("ls", "List the databases that the catalog knows.", _ls)
     search = group.add("search", "Register all databases below a folder or URL.", _search, "root")
     search.add_argument("--quiet", "-q", action="store_true", help="show no progress")

@@ -54,10 +54,19 @@ class Commands:
             made.add_argument(bare, metavar=bare.upper(), nargs=nargs, help=POSITIONALS[bare])
         return made
 
-    def group(self, name: str, summary: str, title: str, metavar: str) -> Commands:
-        """Add a group of commands, which follow its name."""
+    def group(
+        self,
+        name: str,
+        summary: str,
+        title: str,
+        metavar: str,
+        run: Callable[[argparse.Namespace], Result | None] | None = None,
+    ) -> Commands:
+        """Add a group of commands, which follow its name; alone, the name does what `run` does, if that is given."""
         made = self._parsers.add_parser(name, help=summary, description=summary, parents=[self._common])
-        return Commands(made.add_subparsers(title=title, metavar=metavar, required=True), self._common)
+        if run is not None:
+            made.set_defaults(run=run)
+        return Commands(made.add_subparsers(title=title, metavar=metavar, required=run is None), self._common)
 
 
 def open_database(options: argparse.Namespace, mode: Any) -> Database:
