@@ -160,6 +160,16 @@ def test_what_only_a_database_of_zdb_can_do(isf: Path) -> None:
         _ = db.nothing
 
 
+def test_nothing_can_be_changed(isf: Path) -> None:
+    db = zdb.open(isf, "r")
+    keys = list(db)
+    with pytest.raises(zdb.errors.ReadOnlyError, match=r"x: old databases are only read.*`zdb migrate`"):
+        db["x"] = 1
+    with pytest.raises(zdb.errors.ReadOnlyError, match=r"traces: old databases are only read.*`zdb migrate`"):
+        del db["traces"]
+    assert list(db) == keys
+
+
 def test_a_model_data_base(mdb: Path) -> None:
     db = zdb.legacy.open(mdb, allow_pickle="safe")
     assert (db.kind, db.id) == ("ModelDataBase", "2019-01-02_7_hijklmn")
@@ -218,14 +228,6 @@ def test_nothing_is_written(isf: Path, mdb: Path) -> None:
             db[key], db.info(key), db.metadata[key]
         str(db.tree())
         assert snapshot(path) == before
-
-
-def test_it_is_no_mutable_mapping(isf: Path) -> None:
-    db = zdb.legacy.open(isf)
-    with pytest.raises(TypeError):
-        db["traces"] = 1
-    with pytest.raises(TypeError):
-        del db["traces"]
 
 
 @pytest.mark.parametrize("name", ["isf", "mdb"])

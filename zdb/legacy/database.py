@@ -15,6 +15,7 @@ from zdb.errors import (
     KeyNotFoundError,
     NotMigratedError,
     PickleRefusedError,
+    ReadOnlyError,
     SelectionError,
     UnreadableValueError,
 )
@@ -184,6 +185,18 @@ class LegacyDatabase(Mapping[Key, Any]):
         if not name.startswith("_") and hasattr(zdb.Database, name):
             raise NotMigratedError(f"{self.url}: {name} is not for an old database; migrate it by `zdb migrate`")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setitem__(self, key: Key, value: object) -> None:
+        raise self._only_read(key)
+
+    def __delitem__(self, key: Key) -> None:
+        raise self._only_read(key)
+
+    def _only_read(self, key: Key) -> ReadOnlyError:
+        return ReadOnlyError(
+            f"{self.url}: {_joined(key)}: old databases are only read; make one of zdb of it by `zdb migrate`, and "
+            "write there"
+        )
 
     def database(self, key: Key) -> LegacyDatabase:
         """Return a sub-database, a folder of files or a shared store.
