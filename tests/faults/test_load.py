@@ -34,5 +34,7 @@ def test_many_small_values(shared_place: Place, count: Callable[[str, int], None
 
 def test_one_large_value(shared_place: Place, count: Callable[[str, int], None]) -> None:
     load = fill(ZDB, shared_place.url, shared_place.options, REGIONS, 4)  # checks all that was written
-    assert load.growth < FLAT_LIMIT
+    # The peak depends on how many chunks happen to be compressed at once; a writer that kept something of each of its
+    # regions would soon hold more than one.
+    assert load.growth < REGION_BYTES
     count("MB written into one value by 4 processes at once", REGIONS * REGION_BYTES // 10**6)
