@@ -17,6 +17,7 @@ import pytest
 from other_processes import CONTEXT, new_process
 
 import zdb
+from zdb.engine import heartbeat
 from zdb.engine.claim_record import CLAIMS, claim_path
 from zdb.engine.node import node_path
 from zdb.engine.store import open_store
@@ -119,6 +120,16 @@ def write_often(place: Place, number: int, times: int, ready: Any) -> None:
 
 
 # One key, several writers
+
+
+def test_the_files_of_a_folder_do_not_end_its_signs_of_life(place: Place) -> None:
+    """Each is written under the claim of the folder."""
+    with place.open()._engine.claim("folder") as claim:
+        with claim.covering("folder/file"):
+            assert heartbeat.holds(claim.token)
+        assert heartbeat.holds(claim.token)
+        claim.check(ask=True)
+    assert not heartbeat.holds(claim.token)
 
 
 def test_a_record_that_comes_late_holds_nobody_up(place: Place, lease: Any) -> None:

@@ -326,10 +326,10 @@ class Claim:
 
     def release(self) -> None:
         """Let others write the key. If the store fails, this process may, and others when the lease is over."""
-        heartbeat.discard(self)
         with self._lock:
             if self._process != os.getpid():
                 return
+            heartbeat.discard(self)
             self._process = -1
             try:
                 self._release()
