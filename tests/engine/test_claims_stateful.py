@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from simulation import FATES, Actor, Lock, SimulatedNodes, actor, pause
 
-from zdb.engine import claim as claim_module
 from zdb.engine import claims as claims_module
-from zdb.engine import heartbeat, writer
+from zdb.engine import heartbeat, held_record, writer
 from zdb.engine.claim_record import CLAIMS, ClaimRecord
 from zdb.engine.holder import Holder
 from zdb.engine.node import Node, node_path
@@ -33,8 +32,8 @@ from zdb.errors import ClaimLostError, KeyClaimedError, KeyExistsError, KeyNotFo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from zdb.engine.claim import Claim
     from zdb.engine.gate import Gate
+    from zdb.engine.held_record import HeldRecord
     from zdb.engine.node import ArrayNode
 
 KEYS = ["k", "l"]
@@ -48,14 +47,14 @@ class World:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.claims: dict[str, tuple[Claim, Actor | None]] = {}
+        self.claims: dict[str, tuple[HeldRecord, Actor | None]] = {}
         self.seen_dead: set[int] = set()
 
-    def add(self, claim: Claim) -> None:
-        self.claims[claim.token] = (claim, actor())
+    def add(self, held: HeldRecord) -> None:
+        self.claims[held.token] = (held, actor())
 
-    def discard(self, claim: Claim) -> None:
-        self.claims.pop(claim.token, None)
+    def discard(self, held: HeldRecord) -> None:
+        self.claims.pop(held.token, None)
 
     def holds(self, token: str, *, this_thread: bool = False) -> bool:
         return token in self.claims and (not this_thread or self.claims[token][1] is actor())
@@ -75,7 +74,7 @@ def simulated(world: World) -> Iterator[None]:
         patch.setattr(Holder, "this_process", staticmethod(world.holder))
         patch.setattr(Holder, "is_dead", lambda self: self.pid in world.seen_dead)
         patch.setattr(claims_module, "time", SimpleNamespace(sleep=pause))
-        patch.setattr(claim_module, "threading", SimpleNamespace(RLock=Lock))
+        patch.setattr(held_record, "threading", SimpleNamespace(RLock=Lock))
         patch.setattr(writer, "ThreadPoolExecutor", Inline)
         patch.setattr(writer, "_write_chunks", write_chunks)
         yield
@@ -194,11 +193,11 @@ class ClaimMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.claims)
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
-        held = [claim for claim, owner in self.world.claims.values() if owner is None or not owner.is_dead]
-        if held:
-            claim = data.draw(st.sampled_from(held))
-            if not claim._lock.depth:  # type: ignore[attr-defined]
-                claim.renew()
+        beating = [held for held, owner in self.world.claims.values() if owner is None or not owner.is_dead]
+        if beating:
+            held = data.draw(st.sampled_from(beating))
+            if not held._lock.depth:  # type: ignore[attr-defined]
+                held.renew()
 
     @rule(seconds=st.sampled_from([1.0, 11.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
@@ -245,12 +244,12 @@ class ClaimMachine(RuleBasedStateMachine):
     def one_may_commit(self) -> None:
         for key in KEYS:
             may = [
-                claim
-                for claim, owner in self.world.claims.values()
-                if claim.path == key
+                held
+                for held, owner in self.world.claims.values()
+                if held.current.key == key
                 and not (owner is not None and owner.is_dead)
-                and not claim.fence.is_lost
-                and self.world.time < claim.fence._until
+                and not held._fence.is_lost
+                and self.world.time < held._fence._until
             ]
             assert len(may) <= 1, may
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-import os
-import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zdb import config
-from zdb.engine import heartbeat
-from zdb.engine.claim_record import CLEAN, ClaimRecord, at_work, claim_path, given_back
+from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path, given_back
 from zdb.engine.fence import Fence
+from zdb.engine.held_record import HeldRecord
 from zdb.engine.holder import Holder
 from zdb.engine.node import Node, dump, have_same_keys, next_generation, node_path, same_keys_after
-from zdb.errors import ClaimsUnsupportedError, CorruptChunkError, ZdbError
+from zdb.errors import CorruptChunkError, ZdbError
 from zdb.keys import split
 
 if TYPE_CHECKING:
@@ -27,9 +25,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.nodes import NodeStore, Tag, Tagged
 
-__all__ = ["Claim", "Unclaimed", "parsed"]
-
-ATTEMPTS = 3  # to write the record when answers are lost
+__all__ = ["Claim", "parsed"]
 
 
 class Claim:
@@ -81,7 +77,7 @@ class Claim:
         # What is to be remembered when the claim is released.
         self._pending = CLEAN if self.is_clean else self._handed_out
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        self._record = ClaimRecord(
+        record = ClaimRecord(
             path,
             "held",
             self.token,
@@ -93,12 +89,10 @@ class Claim:
             self.is_clean,
             self.plan,
         )
-        self._record_tag: Tag | None = None
         self._is_left = False  # to be filled by many processes
-        self._process = os.getpid()
-        self._lock = threading.RLock()
+        self._is_released = False
         self.fence = Fence(self._nodes, claim_path(path), self.token, self.lease, path)
-        self.fence.renew = self.renew
+        self._held = HeldRecord(nodes, record, self.fence)
 
     @property
     def is_damaged(self) -> bool:
@@ -109,20 +103,12 @@ class Claim:
 
     def take(self, tag: Tag | None) -> bool:
         """Write the record over what has this tag, and tell whether that went well."""
-        at_work.add(self.token)
-        taken = False
         try:
-            taken = self._write(self._record, tag)
+            return self._held.take(tag)
         except ZdbError:
             self._is_left = bool(self.plan)
             given_back[self.token] = self._as_given_back()
             raise
-        finally:
-            if not taken:
-                at_work.discard(self.token)
-        if taken:
-            heartbeat.add(self)
-        return taken
 
     def open(self) -> list[tuple[Tagged, ClaimRecord]]:
         """Look at what lies at the path now, and return the records of the claims above it."""
@@ -132,60 +118,9 @@ class Claim:
         generation = next_generation(self._handed_out, self.previous) if self._hands_out else self.generation
         if generation != self.generation:  # another value was written before the claim was taken
             self.generation = generation
-            self._require(self._update(generation=generation))
+            self._require(self._held.update(generation=generation))
         read = [(found, ClaimRecord.parse(found)) for found in records]
         return [(found, record) for found, record in read if found and record]
-
-    # The record
-
-    def _write(self, record: ClaimRecord, tag: Tag | None) -> bool:
-        started = heartbeat.now()
-        written = self._nodes.replace(claim_path(self.path), record.dump(), tag, lasting=False)
-        if written is None:
-            return False
-        self._record, self._record_tag = record, written
-        self.fence.renewed_at(started)
-        return True
-
-    def _update(self, **changes: Any) -> bool:
-        """Write the record anew, and tell whether the claim was still held."""
-        with self._lock:
-            for _ in range(ATTEMPTS):
-                tag = self._current_tag()
-                if tag is None:
-                    self.fence.lose()
-                    return False
-                if self._write(replace(self._record, beat=self._record.beat + 1, **changes), tag):
-                    return True
-                self._record_tag = None
-        return False
-
-    def _current_tag(self) -> Tag | None:
-        """Return the tag of the record, None if it is that of another writer."""
-        if self._record_tag is None:  # an answer was lost
-            found = self._nodes.read_tagged(claim_path(self.path))
-            record = ClaimRecord.parse(found)
-            if found is None or record is None or record.token != self.token:
-                return None
-            self._record, self._record_tag = record, found.tag
-        return self._record_tag
-
-    def renew(self) -> bool:
-        """Give a sign of life, and tell whether the claim is still held.
-
-        Raises
-        ------
-        StorageError
-            The store does not answer.
-        """
-        with self._lock:
-            if self.fence.is_lost or os.getpid() != self._process:
-                return False
-            try:
-                return self._update()
-            except ZdbError:
-                self._record_tag = None
-                raise
 
     def check(self, *, ask: bool = False) -> None:
         """Raise unless the claim is still held.
@@ -291,16 +226,16 @@ class Claim:
     def _hand_out_keys_of(self, generation: int) -> None:
         """Say that chunks with the keys of a generation are going to be written."""
         self.generation = same_keys_after(generation, self.generation)
-        self._require(self._update(generation=self.generation))
+        self._require(self._held.update(generation=self.generation))
 
     def covering(self, path: str) -> Claim:
-        """Return the same claim for a new key below the path, which nobody else writes."""
+        """Return the same claim for a new key below the path, which nobody else writes; only this one releases it."""
         made = copy.copy(self)
         made._cover(path)  # noqa: SLF001 - of the same class
         return made
 
     def _cover(self, path: str) -> None:
-        self.path, self.previous, self._tag, self._process = path, None, None, -1
+        self.path, self.previous, self._tag, self._is_released = path, None, None, True
 
     # Its end
 
@@ -317,45 +252,19 @@ class Claim:
         plan : str
             Where the plan lies.
         """
-        heartbeat.discard(self)
-        with self._lock:
-            self.plan, self._is_left = plan, True
-            self._require(self._update(state="filling", plan=plan, generation=self.generation))
-            self._process = -1
-            at_work.discard(self.token)
+        self.plan, self._is_left = plan, True
+        self._require(self._held.leave(state="filling", plan=plan, generation=self.generation))
 
     def release(self) -> None:
         """Let others write the key. If the store fails, this process may, and others when the lease is over."""
-        with self._lock:
-            if self._process != os.getpid():
-                return
-            heartbeat.discard(self)
-            self._process = -1
-            try:
-                self._release()
-            except ZdbError:
-                given_back[self.token] = self._as_given_back()
-            at_work.discard(self.token)
-            self.fence.lose()
+        if not self._is_released:
+            self._is_released = True
+            self._held.give_back(self._as_given_back())
 
     def _as_given_back(self) -> ClaimRecord:
         if self._is_left:
-            return replace(self._record, state="filling", generation=self.generation, plan=self.plan)
-        return replace(self._record, state="free", generation=self._pending, plan="")
-
-    def _release(self) -> None:
-        place = claim_path(self.path)
-        record = self._as_given_back()
-        for _ in range(ATTEMPTS):
-            tag = None if self.fence.is_lost else self._current_tag()
-            if tag is None:
-                return
-            if record.state == "free" and self._pending == CLEAN and self._nodes.removes_conditionally:
-                if self._nodes.remove(place, tag):
-                    return
-            elif self._nodes.replace(place, record.dump(), tag, lasting=False) is not None:
-                return
-            self._record_tag = None
+            return replace(self._held.current, state="filling", generation=self.generation, plan=self.plan)
+        return replace(self._held.current, state="free", generation=self._pending, plan="")
 
     def __enter__(self) -> Self:
         return self
@@ -364,24 +273,6 @@ class Claim:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
-
-
-class Unclaimed(Claim):
-    """What takes the place of a claim where the setting `claims` is "none"."""
-
-    def __init__(self, nodes: NodeStore, path: str, *, hand_out: bool, damaged: bool = False) -> None:
-        super().__init__(nodes, path, hand_out=hand_out, damaged=damaged)
-        self.fence.renewed_at(float("inf"))
-        self.open()
-
-    def _update(self, **changes: Any) -> bool:  # noqa: ARG002
-        return True
-
-    def _release(self) -> None:
-        return
-
-    def leave_filling(self, plan: str) -> None:  # noqa: ARG002
-        raise ClaimsUnsupportedError(f"{self.path}: it takes claims to fill a key (the setting 'claims')")
 
 
 def _left_clean(before: ClaimRecord, live: Node | None) -> bool:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zdb import config
 from zdb.engine import heartbeat
-from zdb.engine.claim import Claim, Unclaimed, parsed
+from zdb.engine.claim import Claim, parsed
 from zdb.engine.claim_record import CLAIMS, CLEAN, ClaimRecord, claim_path
 from zdb.engine.node import Node, dump, group_document, next_generation, node_path
+from zdb.engine.unclaimed import Unclaimed
 from zdb.errors import ClaimTimeoutError, KeyClaimedError, KeyConflictError
 
 if TYPE_CHECKING:
