@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -96,6 +98,20 @@ def test_a_zip_file_is_a_database(place: Place, tmp_path: Path) -> None:
     zdb.export_files(db, file, overwrite=True)
     with pytest.raises(UnsupportedValueError, match="a zip file holds a database"):
         zdb.export_files(db, tmp_path / "a.zip", "spikes")
+
+
+def test_damage_in_a_zip_file_is_told_by_the_exit_code(
+    db: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.set("whole", 1)
+    db["cut"] = np.arange(5.0)
+    (tmp_path / "results.zdb/cut/data/c/0").unlink()
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "results.zdb")
+    for number, options in enumerate(([], ["-q"], ["--json"])):
+        url = str(tmp_path / f"{number}.zdb")
+        assert main(["import", "files", str(tmp_path / "packed.zip"), url, *options]) == 6
+        assert re.search("failed.*cut", capsys.readouterr().out, re.DOTALL)
+        assert zdb.open(url).keys(recursive=True) == ["whole"]
 
 
 def test_a_zip_file_of_files(db: Database, tmp_path: Path) -> None:

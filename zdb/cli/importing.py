@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zdb.cli.commands import Result, open_database
+from zdb.cli.transfer import transferred
 from zdb.errors import DatabaseNotFoundError
 from zdb.exchange.importing import inside
 from zdb.opening import discard_empty
@@ -82,7 +83,7 @@ def _import_files(options: argparse.Namespace) -> Result:
     show = not options.quiet
     with _target(options) as db, config.set({"progress": show and sys.stderr.isatty()}):
         report = import_files(options.source, db, options.key, overwrite=options.overwrite, progress=show)
-    return Result("" if options.quiet else str(report), report.to_dict())
+    return transferred(options, report)
 
 
 def _import_simrun(options: argparse.Namespace) -> Result:

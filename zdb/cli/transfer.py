@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zdb import Database
     from zdb.cli.commands import Commands
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "transferred"]
 
 DAMAGED = 6
 
@@ -42,7 +42,7 @@ def _cp(options: argparse.Namespace) -> Result:
     report = source.copy_to(
         target, options.key, options.newkey, overwrite=options.overwrite, progress=not options.quiet
     )
-    return _result(options, report)
+    return transferred(options, report)
 
 
 def _sync(options: argparse.Namespace) -> Result:
@@ -50,7 +50,7 @@ def _sync(options: argparse.Namespace) -> Result:
     report = source.sync_to(
         target, options.key, options.newkey, delete=options.delete, dry_run=options.dry_run, progress=not options.quiet
     )
-    return _result(options, report)
+    return transferred(options, report)
 
 
 def _ends(options: argparse.Namespace, mode: Any) -> tuple[Database, Database]:
@@ -61,6 +61,7 @@ def _ends(options: argparse.Namespace, mode: Any) -> tuple[Database, Database]:
     return source, zdb.open(options.target, mode, own)
 
 
-def _result(options: argparse.Namespace, report: zdb.TransferReport) -> Result:
+def transferred(options: argparse.Namespace, report: zdb.TransferReport) -> Result:
+    """Return what a command prints that copies, and its exit code."""
     text = "" if options.quiet and report.ok else str(report)
     return Result(text, report.to_dict(), 0 if report.ok else DAMAGED)
