@@ -82,6 +82,11 @@ URLS = {
     "a path of bytes": (BytesPath(), "a path as str, not as bytes"),
     "an unknown protocol": ("foo://user:secret@x", r"^foo://x: there is no protocol 'foo'; .*available_protocols"),
     "a protocol in capitals": ("S3://bucket/x", "no protocol 'S3'; did you mean s3://"),
+    "one slash for two": ("s3:/user:secret@bucket/x", r"^s3://bucket/x: .*one slash; .*local folder 's3:', .*'\./'"),
+    "of memory": ("memory:/x", "^memory://x: .*one slash"),
+    "a file URL with one slash": ("file:/x", "^file:///x: .*one slash"),
+    "a chain with one slash": ("simplecache::s3:/bucket/x", "^simplecache::s3://bucket/x: .*one slash"),
+    "a path": (Path("s3://bucket/x"), "^s3://bucket/x: .*Path drops one"),
     "an unknown one in a chain": ("simplecash::s3://bucket/x", "'simplecash'; did you mean simplecache://"),
 }
 
@@ -97,6 +102,13 @@ def test_a_url_that_is_none(tmp_path, monkeypatch, case):
         with pytest.raises(InvalidSettingError, match=said):
             zdb.adopt(url)
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["s3", "a:b", "3:x/y", "run:1/s3:", "./s3:/x", "sub/s3:/bucket"])
+def test_local_folders_with_a_colon(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    zdb.open(name)["k"] = 1
+    assert zdb.open(tmp_path / name, "r")["k"] == 1
 
 
 def test_an_id_and_a_url_or_an_id_to_create(tmp_path):

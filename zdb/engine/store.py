@@ -76,6 +76,21 @@ def _require_protocols(url: str) -> None:
             raise InvalidSettingError(f"{redact_url(url)}: there is no protocol {protocol!r}{hint}")
 
 
+def _require_no_protocol(path: str) -> None:
+    """Raise for a URL that lost a slash, as by :class:`pathlib.Path`, which would be a local folder."""
+    protocol, slash, rest = path.partition("/")
+    if not slash or not protocol.endswith(":"):
+        return
+    from fsspec import available_protocols
+
+    if protocol[:-1].rpartition("::")[2] in available_protocols():
+        whole = f"{protocol}//{'/' * (protocol in ('file:', 'local:'))}{rest}"
+        raise InvalidSettingError(
+            f"{redact_url(whole)}: was given with one slash; a URL has two, and is a str, since Path drops one. For a "
+            f"local folder {protocol!r}, begin with './'"
+        )
+
+
 def _is_s3(store: FsspecStore) -> bool:
     protocol = store.fs.protocol
     return "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
@@ -135,6 +150,7 @@ def open_store(
         path = rest if separator else text
         if not path:
             raise InvalidSettingError("url is empty; '.' is the working directory")
+        _require_no_protocol(path)
         if path.endswith(".zip") and not Path(path).is_dir():
             return _open_zip(path)
         return LocalNodes(path, read_only=read_only, durability=durability)
