@@ -6,26 +6,25 @@ The protocol is described in ``docs/format.md``, "Writing".
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from zarr.core.metadata import ArrayV3Metadata
 
-from zdb.attributes import FORMAT_ATTRIBUTES
 from zdb.engine.chunks import ArrayTarget
 from zdb.engine.computing import close_everywhere, store
 from zdb.engine.gate import Gate
-from zdb.engine.layout import choose_codecs, choose_layout, write_unit
-from zdb.engine.node import ArrayNode, Node, dump, group_document, is_chunk_of, key_encoding, node_path, previous_path
+from zdb.engine.layout import write_unit
+from zdb.engine.node import ArrayNode, Node, dump, node_path, previous_path
 from zdb.engine.store import LocalNodes
-from zdb.errors import ClaimLostError, StorageError, UnsupportedValueError, WriteError, ZdbError
+from zdb.engine.value_plan import ValuePlan, groups_of, typical_part
+from zdb.errors import ClaimLostError, StorageError, WriteError, ZdbError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import xarray as xr
 
     from zdb.engine.claim import Claim
     from zdb.engine.options import LayoutOptions
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Seal", "begin_node", "below_documents", "check_plan", "publish", "write_arrays"]
 
-# The types that lie in the store; formats turn all others into these.
-_STORED_KINDS = "biufcT"
 _CONCURRENT_ARRAYS = 8
 JSONDict = dict[str, Any]
 
@@ -78,7 +75,7 @@ def publish(
         Another writer has taken over. What it writes is intact.
     """
     path = claim.path
-    plan = _Plan(path, _groups(encoded), claim.generation, options)
+    plan = ValuePlan(path, groups_of(encoded), claim.generation, options)
     gate = Gate(claim.fence)
     _clear_leftovers(nodes, claim, plan, check_below)
     try:
@@ -101,7 +98,7 @@ def publish(
         raise
 
 
-def _clear_leftovers(nodes: NodeStore, claim: Claim, plan: _Plan, check_below: Callable[[str], object]) -> None:
+def _clear_leftovers(nodes: NodeStore, claim: Claim, plan: ValuePlan, check_below: Callable[[str], object]) -> None:
     """Remove what lies in the way of new chunks: all that is not of the current generation.
 
     When the claim was taken over from a writer that may still be at work, what that has written stays, because it may
@@ -131,14 +128,14 @@ def begin_node(
     check_below: Callable[[str], object],
 ) -> Node:
     """Return the node that a value will have, with attributes of the engine, and make room for its chunks."""
-    plan = _Plan(claim.path, {"": encoded}, claim.generation, options)
+    plan = ValuePlan(claim.path, {"": encoded}, claim.generation, options)
     _clear_leftovers(nodes, claim, plan, check_below)
     return Node(claim.path, plan.top_document(attributes))
 
 
 def check_plan(path: str, encoded: xr.Dataset | xr.DataTree, options: LayoutOptions) -> None:
     """Refuse what cannot be stored, or not with these options, before anything of it is written."""
-    _Plan(path, _groups(encoded), 0, options)
+    ValuePlan(path, groups_of(encoded), 0, options)
 
 
 def write_arrays(nodes: NodeStore, claim: Claim, node: Node, encoded: xr.Dataset, names: Iterable[str]) -> None:
@@ -152,168 +149,6 @@ def below_documents(node: Node) -> dict[str, JSONDict]:
     return {node_path(array.path): array.metadata for array in node.arrays.values()}
 
 
-class _Plan:
-    """The metadata of all groups and arrays of a value, and where the data of each array comes from."""
-
-    def __init__(self, path: str, groups: dict[str, xr.Dataset], generation: int, options: LayoutOptions) -> None:
-        self.path = path
-        self.generation = generation
-        self.options = options
-        self.groups: dict[str, JSONDict] = {}
-        self.sources: list[tuple[ArrayNode, xr.Variable]] = []
-        for group, dataset in groups.items():
-            self.groups[group] = _group_attributes(path, dataset)
-            for name, variable in dataset.variables.items():
-                array_path = "/".join(filter(None, (path, group, str(name))))
-                self.sources.append((self._plan_array(array_path, variable), variable))
-        try:
-            options.require_fit({node.path[len(path) + 1 :]: variable for node, variable in self.sources})
-        except UnsupportedValueError as error:
-            raise UnsupportedValueError(f"{path}: {error}") from error
-
-    def _plan_array(self, path: str, variable: xr.Variable) -> ArrayNode:
-        dtype = variable.dtype
-        if dtype.kind not in _STORED_KINDS or not dtype.isnative:
-            raise UnsupportedValueError(
-                f"{path}: an array of dtype {dtype} cannot be stored; this is a defect of the format"
-            )
-        if any(size != size for size in variable.shape):  # NaN: dask does not know the size
-            raise UnsupportedValueError(
-                f"{path}: the dask array has chunks of unknown size; call compute_chunk_sizes() on it first"
-            )
-        options, encoding = self.options, variable.encoding
-        try:
-            layout = encoding.get("zdb_layout") or choose_layout(
-                variable.shape,
-                dtype,
-                parts=_typical_part(variable),
-                chunks=options.chunks_of(variable) or encoding.get("chunks"),
-                shards=options.shards_of(variable) or encoding.get("shards"),
-            )
-            codecs = choose_codecs(dtype, layout, encoding.get("zdb_codec", options.codec))
-        except UnsupportedValueError as error:
-            raise UnsupportedValueError(f"{path}: {error}") from error
-        metadata = {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": list(variable.shape),
-            "data_type": "string" if dtype.kind == "T" else dtype.name,
-            "chunk_grid": {
-                "name": "regular",
-                "configuration": {"chunk_shape": list(layout.objects)},
-            },
-            "chunk_key_encoding": key_encoding(self.generation),
-            "fill_value": _fill_value(variable),
-            "codecs": codecs,
-            "attributes": _checked_attributes(path, variable.attrs),
-            "dimension_names": list(map(str, variable.dims)),
-            "storage_transformers": [],
-        }
-        if options.codec is not None and options.codec is not False:
-            _require_codec(path, metadata, options.codec)
-        return ArrayNode(path, metadata)
-
-    @property
-    def is_lazy(self) -> bool:
-        """Whether any array is computed while it is written."""
-        return any(variable.chunks is not None for _, variable in self.sources)
-
-    def own_chunks(self, paths: Iterable[str]) -> list[str]:
-        """Return those of the paths that are the keys of chunks of this generation of these arrays."""
-        prefixes = [f"{node.path}/" for node, _ in self.sources]
-        return [
-            path
-            for path in paths
-            if any(path.startswith(p) and is_chunk_of(self.generation, path[len(p) :]) for p in prefixes)
-        ]
-
-    def metadata(self) -> dict[str, JSONDict]:
-        """Return the metadata of groups and arrays by path, without that of the value itself."""
-        groups = {node_path(f"{self.path}/{name}"): group_document(own) for name, own in self.groups.items() if name}
-        return groups | {node_path(node.path): node.metadata for node, _ in self.sources}
-
-    def top_document(self, attributes: JSONDict) -> JSONDict:
-        """Return the ``zarr.json`` of the value, which holds the metadata of all that lies below it."""
-        start = len(self.path) + 1
-        below = {name: group_document(own) for name, own in self.groups.items() if name} | {
-            node.path[start:]: node.metadata for node, _ in self.sources
-        }
-        consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
-        document = group_document({**self.groups[""], **attributes})
-        return {**document, "consolidated_metadata": consolidated}
-
-
-def _groups(encoded: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
-    if isinstance(encoded, xr.Dataset):
-        return {"": encoded}
-    return {node.path.strip("/"): node.to_dataset(inherit=False) for node in encoded.subtree}
-
-
-def _group_attributes(path: str, dataset: xr.Dataset) -> JSONDict:
-    coords = [str(name) for name, c in dataset.coords.items() if c.dims != (name,)]
-    made = _checked_attributes(path, dataset.attrs)
-    reserved = [n for n in made if n.startswith("zdb_") and n not in FORMAT_ATTRIBUTES]
-    if reserved or "coordinates" in made:
-        raise UnsupportedValueError(
-            f"{path}: the format sets attributes that belong to the engine: {', '.join(reserved) or 'coordinates'}"
-        )
-    plain = [name for name in coords if " " not in name]
-    if plain:
-        made["coordinates"] = " ".join(plain)
-    if len(plain) < len(coords):
-        made["zdb_coordinates"] = json.dumps([name for name in coords if " " in name])
-    return made
-
-
-def _checked_attributes(path: str, attributes: dict[Any, Any]) -> JSONDict:
-    try:
-        dump(attributes)
-    except (TypeError, ValueError) as error:
-        raise UnsupportedValueError(f"{path}: attributes are not plain JSON: {error}") from error
-    return dict(attributes)
-
-
-def _require_codec(path: str, metadata: JSONDict, codec: Any) -> None:
-    """Refuse a codec of which zarr makes no array."""
-    try:
-        ArrayV3Metadata.from_dict(metadata)
-    except Exception as error:
-        raise UnsupportedValueError(
-            f"{path}: codec={codec!r} is none that zarr takes here ({type(error).__name__}: {error}); give one such as "
-            "zarr.codecs.BloscCodec(), its dict, or False"
-        ) from error
-
-
-def _typical_part(variable: xr.Variable) -> tuple[int, ...] | None:
-    if variable.chunks is None or not all(map(all, variable.chunks)):
-        return None
-    return tuple(max(sizes) for sizes in variable.chunks)
-
-
-def _fill_value(variable: xr.Variable) -> Any:
-    """Return the fill value as JSON. An array without dimensions has no chunk: its value is its fill value."""
-    kind = variable.dtype.kind
-    value = variable.values[()] if not variable.ndim else None
-    if kind == "T":
-        return "" if value is None else str(value)
-    if kind == "b":
-        return bool(value)
-    if kind in "iu":
-        return int(value or 0)
-    if kind == "f":
-        return "NaN" if value is None else _float_json(value)
-    return ["NaN", "NaN"] if value is None else [_float_json(value.real), _float_json(value.imag)]
-
-
-def _float_json(value: Any) -> float | str:
-    if np.isfinite(value):
-        return float(value)
-    if np.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    # The bits tell one NaN from another.
-    return f"0x{np.asarray(value, value.dtype.newbyteorder('>')).tobytes().hex()}"
-
-
 def _write_chunks(nodes: NodeStore, path: str, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:
     eager, lazy_from, lazy_to = [], [], []
     for node, variable in sources:
@@ -323,7 +158,7 @@ def _write_chunks(nodes: NodeStore, path: str, sources: Iterable[tuple[ArrayNode
         if variable.chunks is None:
             eager.append((target, variable))
         else:
-            part = _typical_part(variable) or variable.shape
+            part = typical_part(variable) or variable.shape
             unit = write_unit(node.object_shape, part, variable.shape)
             lazy_from.append(variable.data.rechunk(unit))
             lazy_to.append(target)
@@ -341,7 +176,7 @@ def _write_chunks(nodes: NodeStore, path: str, sources: Iterable[tuple[ArrayNode
         store(path, lazy_from, lazy_to)
 
 
-def _close(gate: Gate, plan: _Plan) -> None:
+def _close(gate: Gate, plan: ValuePlan) -> None:
     """Close the gate wherever chunks of the plan are written."""
     if plan.is_lazy:
         close_everywhere(gate)
@@ -355,7 +190,7 @@ def _in_memory(variable: xr.Variable) -> np.ndarray[Any, Any]:
     return data if isinstance(data, np.ndarray) else variable.values
 
 
-def _write_metadata(nodes: NodeStore, plan: _Plan, previous: Node | None) -> None:
+def _write_metadata(nodes: NodeStore, plan: ValuePlan, previous: Node | None) -> None:
     documents = plan.metadata()
     if previous is not None:
         documents[previous_path(plan.path)] = previous.document  # its chunks are still there
@@ -371,7 +206,7 @@ def _write_metadata(nodes: NodeStore, plan: _Plan, previous: Node | None) -> Non
             list(pool.map(write, documents))
 
 
-def _discard(nodes: NodeStore, claim: Claim, plan: _Plan) -> None:
+def _discard(nodes: NodeStore, claim: Claim, plan: ValuePlan) -> None:
     """Remove what a failed write left; what cannot be removed now is cleared by the next write.
 
     What the store holds now decides: a commit can have succeeded although its answer was lost.
