@@ -109,6 +109,17 @@ class TestLibraries:
             assert list(file) == ["grün\n", "blau\n"]
         assert shelf.db["log.txt.gz"].read()[:2] == b"\x1f\x8b"
 
+    @pytest.mark.parametrize("options", [{"block_size": 1000}, {"cache_type": "none"}, {"cache_options": {}}])
+    def test_how_it_is_read_is_no_option_of_the_store(self, shelf, options):
+        with shelf.open("a.bin", "wb", **options) as file:
+            file.write(bytes(5000))
+        with shelf.open("a.bin", **options) as file:
+            assert file.read() == bytes(5000)
+            assert file.blocksize == options.get("block_size", 2 * 2**20)
+            assert file.cache.name == options.get("cache_type", "zdb-ahead")
+        with shelf.fs.open(shelf.uri("a.bin"), **options) as file:
+            assert file.read() == bytes(5000)
+
     def test_caching_by_fsspec(self, shelf, tmp_path):
         with shelf.open("a.txt", "wb") as file:
             file.write(b"first")

@@ -28,6 +28,8 @@ class ZdbFileSystem(FileSystem):
 
     Parameters
     ----------
+    block_size, cache_type, cache_options
+        How files are read where :meth:`open` is not told: ``fsspec.open`` gives all its options here.
     **storage_options
         Passed to the file system in which the database lies.
     """
@@ -35,10 +37,37 @@ class ZdbFileSystem(FileSystem):
     protocol = "zdb"
     cachable = True
 
-    def __init__(self, **storage_options: Any) -> None:
+    def __init__(
+        self,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+        **storage_options: Any,
+    ) -> None:
         super().__init__(**storage_options)
         self._options = storage_options
+        self._block_size = block_size
+        self._cache = {} if cache_type is None else {"cache_type": cache_type}
+        self._cache_options = cache_options
         self._reading: dict[str, FileTree] = {}
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: Any = None,
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        return super()._open(
+            path,
+            mode,
+            self._block_size if block_size is None else block_size,
+            autocommit,
+            self._cache_options if cache_options is None else cache_options,
+            **{**self._cache, **options},
+        )
 
     def _locate(self, path: str, mode: Mode = "r") -> tuple[FileTree, str]:
         quoted, _, key = path.partition("/")
