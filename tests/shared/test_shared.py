@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ import pytest
 import xarray as xr
 
 import zdb
+from zdb.cli import main
 from zdb.errors import KeyNotFoundError, NotMappableError, SelectionError, StorageError
 from zdb.records import CatalogWarning
 from zdb.shared import pool
@@ -127,6 +129,18 @@ def test_what_cannot_be_shared_says_why(db: zdb.Database, folder: Path) -> None:
         with pytest.raises(error, match=words):
             db.shared(key, name)
     assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_the_command_frees_what_nobody_uses(db: zdb.Database, capsys: pytest.CaptureFixture[str]) -> None:
+    db["used"], db["unused"] = CUBE, CUBE * 2
+    used = db.shared("used")
+    db.shared("unused")
+    gc.collect()
+    assert main(["clear-shared", "--unused-for", "1h"]) == 0
+    assert capsys.readouterr().out == "0 B freed\n"
+    assert main(["clear-shared", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"freed": CUBE.nbytes}
+    np.testing.assert_array_equal(used, CUBE)
 
 
 def test_an_array_stays_when_its_key_is_written_again(db: zdb.Database, folder: Path) -> None:

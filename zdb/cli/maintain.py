@@ -1,11 +1,13 @@
-"""Commands that look after a database: verify, repair, gc."""
+"""Commands that look after a database, and this machine: verify, repair, gc, clear-shared."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import zdb
 from zdb.cli.arguments import duration
 from zdb.cli.commands import Result, open_database
+from zdb.display import format_size
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +33,10 @@ def add_commands(commands: Commands) -> None:
     gc.add_argument(
         "--grace", type=duration, default=DAY, metavar="TIME", help="leave what is younger, such as 12h (default: 1d)"
     )
+    clear = commands.add("clear-shared", "Free the memory of shared arrays that no process uses.", _clear_shared)
+    clear.add_argument(
+        "--unused-for", type=duration, default=0, metavar="TIME", help="keep what was used since, such as 10min"
+    )
 
 
 def _verify(options: argparse.Namespace) -> Result:
@@ -51,3 +57,8 @@ def _gc(options: argparse.Namespace) -> Result:
     inner = db if options.key is None else db.database(options.key)
     report = inner.gc(dry_run=not options.yes, grace=options.grace)
     return Result(str(report), report.to_dict())
+
+
+def _clear_shared(options: argparse.Namespace) -> Result:
+    freed = zdb.clear_shared(options.unused_for)
+    return Result(f"{format_size(freed)} freed", {"freed": freed})
