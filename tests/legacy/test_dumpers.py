@@ -230,3 +230,28 @@ def test_a_raw_array_that_is_being_appended_to(isf: IsfWriter) -> None:
     assert list(db["key"]) == ["a", "b"]
     with pytest.raises(UnreadableValueError, match="192 bytes, and its name says 240"):
         db["key/b"]
+
+
+PLAIN = {"dt": 0.025, "cells": ["L5", "L2"], 3: [1, None, True], "raw": b"\0\xff"}
+
+
+def test_plain_msgpack(isf: IsfWriter) -> None:
+    isf.key("key", "to_msgpack", {"to_pickle_dump": msgpack.packb(PLAIN)})
+    assert zdb.legacy.open(isf.path)["key"] == PLAIN  # is no pickle, in spite of the name of its file
+
+
+def test_plain_msgpack_is_migrated(isf: IsfWriter, tmp_path: Path) -> None:
+    isf.key("key", "to_msgpack", {"to_pickle_dump": msgpack.packb({"cells": ["L5", "L2"]})})
+    assert zdb.legacy.migrate(isf.path, tmp_path / "new.zdb", workers=1).ok
+    assert zdb.open(tmp_path / "new.zdb")["key"] == {"cells": ["L5", "L2"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(msgpack.packb(PLAIN)[:-3], "no msgpack, or damaged"), (msgpack.packb([msgpack.ExtType(5, b"x")]), "type 5")],
+    ids=["cut", "extension"],
+)
+def test_damaged_plain_msgpack(isf: IsfWriter, content: bytes, message: str) -> None:
+    isf.key("key", "to_msgpack", {"to_pickle_dump": content})
+    with pytest.raises(UnreadableValueError, match=f"to_pickle_dump.*{message}"):
+        read(isf)

@@ -353,6 +353,7 @@ POINTERS = msgpack.ExtType(0, b"\1" * 16)
 ISF_PLACES: dict[str, tuple[str, dict[str, bytes]]] = {
     "to_pickle": ("to_pickle", {"to_pickle_dump": BAD}),
     "to_cloudpickle": ("to_cloudpickle", {"to_pickle_dump": BAD}),
+    "to_msgpack": ("to_msgpack", {"to_pickle_dump": BAD}),
     "pandas_to_pickle": ("pandas_to_pickle", {"pandas_to_pickle.pickle": BAD}),
     "cell": ("cell", {"cell": BAD, "Loader.pickle": loader_pickle("cell")}),
     "npy": ("numpy_to_npy", {"np.npy": npy(BAD)}),

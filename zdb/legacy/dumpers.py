@@ -71,6 +71,12 @@ def _msgpack(entry: Entry, _trust: Trust) -> Any:
     return read_msgpack_files(_folder(entry))
 
 
+def _plain_msgpack(entry: Entry, _trust: Trust) -> Any:
+    from zdb.legacy.pandas_msgpack import read_msgpack
+
+    return read_msgpack(_folder(entry) / "to_pickle_dump")
+
+
 def _msgpack_array(entry: Entry, _trust: Trust) -> NDArray[Any]:
     """An array of one or two dimensions, kept as a table.
 
@@ -183,6 +189,7 @@ READERS: dict[str, Callable[[Entry, Trust], Any]] = {
     "reduced_lda_model": _reduced_model,
     "self": _row,
     "to_cloudpickle": _pickle("to_pickle_dump"),
+    "to_msgpack": _plain_msgpack,
     "to_pickle": _pickle("to_pickle_dump"),
 }
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["read_pandas_msgpack"]
+__all__ = ["read_msgpack", "read_pandas_msgpack"]
 
 PACKED = 0  # the only extension type: the bytes of an array
 
@@ -35,23 +35,41 @@ def read_pandas_msgpack(path: Path) -> Any:
     FormatNotInstalledError
         The package msgpack is missing.
     """
+    return _unpack(path, "no table of pandas in msgpack", unicode_errors="surrogateescape", object_hook=_decode)
+
+
+def read_msgpack(path: Path) -> Any:
+    """Read one file of plain msgpack: numbers, text, bytes, lists and dicts of them.
+
+    Raises
+    ------
+    UnreadableValueError
+        The file is damaged or holds an extension type.
+    FormatNotInstalledError
+        The package msgpack is missing.
+    """
+    return _unpack(path, "no msgpack", ext_hook=_refuse)
+
+
+def _unpack(path: Path, wrong: str, **hooks: Any) -> Any:
     try:
         import msgpack
     except ImportError as error:
         raise FormatNotInstalledError(f"{path.name}: is msgpack; install it by pip install 'zdb[legacy]'") from error
     try:
-        content = path.read_bytes()
-        return msgpack.unpackb(
-            content, raw=False, strict_map_key=False, unicode_errors="surrogateescape", object_hook=_decode
-        )
+        return msgpack.unpackb(path.read_bytes(), raw=False, strict_map_key=False, **hooks)
     except (OSError, MemoryError):
         raise
     except ZdbError as error:
         raise type(error)(f"{path.name}: {error}") from error
     except Exception as error:
         raise UnreadableValueError(
-            f"{path.name}: is no table of pandas in msgpack, or damaged ({type(error).__name__}: {error})"
+            f"{path.name}: is {wrong}, or damaged ({type(error).__name__}: {error})"
         ) from error
+
+
+def _refuse(code: int, _data: bytes) -> Any:
+    raise UnreadableValueError(f"holds the extension type {code} of msgpack, which is not read")
 
 
 def _decode(packed: dict[Any, Any]) -> Any:
