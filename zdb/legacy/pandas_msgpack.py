@@ -63,9 +63,7 @@ def _unpack(path: Path, wrong: str, **hooks: Any) -> Any:
     except ZdbError as error:
         raise type(error)(f"{path.name}: {error}") from error
     except Exception as error:
-        raise UnreadableValueError(
-            f"{path.name}: is {wrong}, or damaged ({type(error).__name__}: {error})"
-        ) from error
+        raise UnreadableValueError(f"{path.name}: is {wrong}, or damaged ({type(error).__name__}: {error})") from error
 
 
 def _refuse(code: int, _data: bytes) -> Any:
