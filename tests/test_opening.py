@@ -329,6 +329,20 @@ def test_a_server_that_does_not_answer():
         zdb.open("s3://bucket/db", "r", options)
 
 
+@pytest.mark.parametrize("place", ["link", "link/below", "link/far/below"])
+def test_a_folder_that_cannot_be_made(tmp_path, place):
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted" / "disk")
+    with pytest.raises(StorageError, match="link is a link to a folder that is not there"):
+        zdb.open(tmp_path / place)
+    assert os.listdir(tmp_path) == ["link"]  # noqa: PTH208
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_where_the_system_makes_none():
+    with pytest.raises(StorageError, match=r"/proc/x: zarr.json: the folder /proc/x cannot be made"):
+        zdb.open("/proc/x")
+
+
 def test_a_value_is_no_database(tmp_path):
     db = zdb.open(tmp_path / "db")
     db["k"] = np.arange(3)

@@ -75,7 +75,12 @@ def make_folders(folder: str, *, durable: bool) -> None:
     while not os.path.isdir(above):  # noqa: PTH112
         missing.append(above)
         above = os.path.dirname(above)  # noqa: PTH120
-    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+    try:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+    except (FileNotFoundError, FileExistsError) as error:
+        link = next((one for one in missing if os.path.islink(one)), None)  # noqa: PTH114
+        reason = f"{link} is a link to a folder that is not there" if link else error.strerror
+        raise OSError(error.errno, f"the folder {folder} cannot be made: {reason}") from error
     if durable:
         for made in missing:
             sync_folder(os.path.dirname(made))  # noqa: PTH120

@@ -136,20 +136,26 @@ class LocalNodes(NodeStore):
         self.require_writable()
         durable = lasting and self._durable
         folder = os.path.dirname(self._at(path))  # noqa: PTH120
+        gone = 0
         with translated(self.url, path):
             while (tag is None) != os.path.exists(self._at(path)):  # noqa: PTH110
-                with contextlib.suppress(FileNotFoundError), self._temporary(path, (data,), durable=durable) as made:
-                    with locked_folders(self.root, [folder], create=False) as is_locked:
-                        is_same = is_locked and self.get(path) == tag
+                try:
+                    with self._temporary(path, (data,), durable=durable) as made:
+                        with locked_folders(self.root, [folder], create=False) as is_locked:
+                            is_same = is_locked and self.get(path) == tag
+                            if is_same:
+                                os.rename(made, self._at(path))  # noqa: PTH104
                         if is_same:
-                            os.rename(made, self._at(path))  # noqa: PTH104
-                    if is_same:
-                        if durable:
-                            sync_folder(folder)
-                        return data
-                    os.unlink(made)  # noqa: PTH108
-                    if is_locked:
-                        return None
+                            if durable:
+                                sync_folder(folder)
+                            return data
+                        os.unlink(made)  # noqa: PTH108
+                        if is_locked:
+                            return None
+                except FileNotFoundError:  # another process removes the folder, or nobody can make it
+                    gone += 1
+                    if gone == FOLDER_ATTEMPTS:
+                        raise
         return None
 
     def remove(self, path: str, tag: Tag) -> bool:
