@@ -90,7 +90,10 @@ def concatenated(table: Any, part: Any) -> Any:
     """What appending means; None if it is refused."""
     try:
         made = pd.concat([table, part])
-    except pd.errors.DuplicateLabelError:
+    except (
+        pd.errors.DuplicateLabelError,
+        TypeError,
+    ):  # the latter where pandas cannot sort labels to name those that repeat
         return None
     before, after, own = [list(one.dtypes) if one.ndim == 2 else [one.dtype] for one in (table, made, part)]
     index_fits = table.index.dtype == part.index.dtype and table.index.names == part.index.names

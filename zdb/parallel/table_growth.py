@@ -154,8 +154,8 @@ def with_rows(node: Node, stored: xr.Dataset, part: Any) -> Any:
             return dd.concat([table, more])  # type: ignore[no-untyped-call]
     try:
         made: Any = pd.concat([table, part])
-    except pd.errors.DuplicateLabelError as error:
-        raise PartMismatchError(f"{node.path}: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:  # the latter where pandas cannot name labels that repeat
+        raise PartMismatchError(f"{node.path}: pandas cannot add these rows: {error}") from error
     for one, other in zip(_dtypes(table)[:-1], _dtypes(made)[:-1], strict=True):
         if one != other:
             raise PartMismatchError(
