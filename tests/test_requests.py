@@ -148,5 +148,6 @@ def test_adding_a_few_rows_to_a_table(used: tuple[zdb.Database, Requests]) -> No
         sent[rows] = requests.of(lambda whole=whole: db.append("table", whole[-1:]))
         pd.testing.assert_frame_equal(db["table"], whole)
     assert Counter(sent[20]) == Counter(sent[4000])
-    # The claim, the last object and the metadata of two arrays, the metadata of the value.
-    assert objects(sent[4000])[1] == 1 + 2 + 2 + 1
+    # The claim, the last object and the metadata of two arrays, the metadata of the value. Read: the value, before and
+    # after the claim was taken, the claim, the last object of each array twice, for its rows and to replace it.
+    assert objects(sent[4000]) == (3 + 1 + 2 * 2, 1 + 2 + 2 + 1)

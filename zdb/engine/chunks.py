@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode
     from zdb.engine.store import NodeStore
 
-__all__ = ["WRITE_BYTES", "ArrayTarget", "StoredArray", "UnfinishedSource", "ValueSource", "open_array", "zarr_array"]
+__all__ = ["WRITE_BYTES", "ArrayTarget", "SteadySource", "StoredArray", "ValueSource", "open_array", "zarr_array"]
 
 # Regions of about this many bytes are written at a time, so that memory does not grow with the array.
 WRITE_BYTES = 256 << 20
@@ -104,11 +104,11 @@ class ValueSource:
         raise StaleValueError(f"{self.path}: the value was replaced or deleted since it was opened; read the key again")
 
 
-class UnfinishedSource(ValueSource):
-    """A value that is not there yet."""
+class SteadySource(ValueSource):
+    """A value that nobody can replace: its claim is held, or it is not there yet."""
 
     def check_current(self, *, lost: bool = False) -> None:
-        """Nothing can have taken its place."""
+        """It is current."""
 
 
 class StoredArray(BackendArray):
@@ -155,7 +155,8 @@ class StoredArray(BackendArray):
             damaged = named or self._first_damaged(index, vectorized=vectorized) or self.node.path
             self.source.check_current()
             raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
-        self.source.check_current()
+        if found.size:
+            self.source.check_current()
         return np.asarray(found)[(*finish, ...)]
 
     def _read_twice(self, index: tuple[Any, ...], key: indexing.ExplicitIndexer) -> Any:

@@ -11,13 +11,13 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import StorePath
 
 from zdb.attributes import FORMAT_ATTRIBUTES
-from zdb.engine.chunks import StoredArray, UnfinishedSource, ValueSource
+from zdb.engine.chunks import SteadySource, StoredArray, ValueSource
 
 if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode, Node
     from zdb.engine.store import NodeStore
 
-__all__ = ["open_plain", "open_unfinished", "open_value"]
+__all__ = ["open_plain", "open_steady", "open_value"]
 
 
 def open_value(nodes: NodeStore, node: Node) -> xr.Dataset | xr.DataTree:
@@ -25,11 +25,9 @@ def open_value(nodes: NodeStore, node: Node) -> xr.Dataset | xr.DataTree:
     return _open(ValueSource(nodes, node), node)
 
 
-def open_unfinished(nodes: NodeStore, node: Node) -> xr.Dataset:
-    """Open the Dataset of a value that is not there yet: what of it is written can be read."""
-    opened = _open(UnfinishedSource(nodes, node), node)
-    assert isinstance(opened, xr.Dataset)
-    return opened
+def open_steady(nodes: NodeStore, node: Node) -> xr.Dataset | xr.DataTree:
+    """Open the Dataset of a value whose claim is held, or that is not there yet: then what is written can be read."""
+    return _open(SteadySource(nodes, node), node)
 
 
 def _open(source: ValueSource, node: Node) -> xr.Dataset | xr.DataTree:

@@ -221,8 +221,7 @@ class Parallel(Handle):
 
         path = self._at(key)
         self._before_writing()
-        self._require(path)
-        append(self._engine, path, part, dim)
+        append(self._engine, path, part, dim, self._require(path).format)
 
     @property
     def _plans(self) -> dict[str, tuple[Plan, Any]]:

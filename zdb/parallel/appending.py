@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from zdb.engine.computing import store
-from zdb.engine.node import VALUE, Node, dump
+from zdb.engine.concurrency import concurrently
+from zdb.engine.node import VALUE, Node, dump, node_path
 from zdb.engine.options import LayoutOptions
+from zdb.engine.reader import open_steady
 from zdb.engine.shards import GrowingTarget
+from zdb.engine.store import LocalNodes
 from zdb.engine.writer import below_documents
 from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError, WriteError
 from zdb.formats import registry
@@ -27,6 +30,8 @@ from zdb.parallel.table_growth import WithLayout, check_rows, growth_of_table, w
 from zdb.provenance import capture
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     import xarray as xr
 
     from zdb.engine.claim import Claim
@@ -38,18 +43,20 @@ if TYPE_CHECKING:
 
 __all__ = ["append", "provenance"]
 
+CONCURRENT_ARRAYS = 8
+T = TypeVar("T")
 
-def append(engine: PlainEngine, path: str, part: Any, dim: Any) -> None:
-    """Add to a value; errors as in :meth:`zdb.Database.append`."""
-    node = engine.node(path)
-    if node is not None and node.format == "table":
+
+def append(engine: PlainEngine, path: str, part: Any, dim: Any, kind: str) -> None:
+    """Add to a value that was of some kind of format; errors as in :meth:`zdb.Database.append`."""
+    if kind == "table":
         _append_to_table(engine, path, part)
-    elif node is not None and node.format == "ragged":
+    elif kind == "ragged":
         _append_to_ragged(engine, path, part, dim)
     else:
         with engine.claim(path, hand_out=False) as claim:
             node = _value(path, claim.previous)
-            stored: Any = engine.open_value(node)
+            stored: Any = open_steady(engine.nodes, node)
             _grow(engine, claim, node, stored, growth_of(node, stored, part, dim))
 
 
@@ -58,7 +65,7 @@ def _append_to_table(engine: PlainEngine, path: str, part: Any) -> None:
     chosen = registry.by_name("table")
     with engine.claim(path) as claim:
         node = _value(path, claim.previous, "table")
-        stored: Any = engine.open_value(node)
+        stored: Any = open_steady(engine.nodes, node)
         check_rows(node, stored, part)
         partitioned: Any = None
         encoded: Any = None
@@ -82,7 +89,7 @@ def _append_to_ragged(engine: PlainEngine, path: str, part: Any, dim: Any) -> No
     started = time.perf_counter()
     with engine.claim(path) as claim:
         node = _value(path, claim.previous, "ragged")
-        stored: Any = engine.open_value(node)
+        stored: Any = open_steady(engine.nodes, node)
         try:
             rows = checked_rows(node, stored, part, dim)
             growth = growth_of_rows(node, stored, rows)
@@ -126,8 +133,9 @@ def _grow(engine: PlainEngine, claim: Claim, node: Node, stored: Any, growth: Gr
     grown = _grown(node, growth)
     _write(engine.nodes, claim.fence.check, node, grown, stored, growth)
     claim.fence.check()
-    for path, below in below_documents(grown).items():
-        engine.nodes.stage(path, dump(below))
+    changed = {node_path(grown.arrays[name].path) for name in {*growth.added, *growth.array_attributes}}
+    documents = {path: dump(below) for path, below in below_documents(grown).items() if path in changed}
+    _all(engine.nodes, lambda one: engine.nodes.stage(*one), documents.items())
     engine.nodes.sync(node.path)
     grown.document["attributes"] |= provenance(engine, started)
     before, document = _value(node.path, claim.previous), dump(grown.document)
@@ -143,6 +151,7 @@ def _grow(engine: PlainEngine, claim: Claim, node: Node, stored: Any, growth: Gr
 
 
 def _write(nodes: NodeStore, guard: Guard, node: Node, grown: Node, stored: Any, growth: Growth) -> None:
+    eager: list[tuple[GrowingTarget, str, int, int, Any]] = []
     lazy_from, lazy_to = [], []
     for name, (axis, data) in growth.added.items():
         array = node.arrays[name]
@@ -150,16 +159,32 @@ def _write(nodes: NodeStore, guard: Guard, node: Node, grown: Node, stored: Any,
         origin = tuple(start if i == axis else 0 for i in range(data.ndim))
         if 0 in data.shape:
             continue
-        # The last chunk, if it is not full, is written again with more in it.
-        data = _joined(_before(stored, name, axis, start), data, axis)
         target = GrowingTarget(nodes, grown.arrays[name], guard, origin, array.shape)
         if is_lazy(data):
-            lazy_from.append(data.rechunk(target.chunks_for(data.chunks)))
+            joined = _joined(_before(stored, name, axis, start), data, axis)
+            lazy_from.append(joined.rechunk(target.chunks_for(joined.chunks)))
             lazy_to.append(target)
         else:
-            target.write(data)
+            eager.append((target, name, axis, start, data))
+
+    def write(one: tuple[GrowingTarget, str, int, int, Any]) -> None:
+        target, name, axis, start, data = one
+        # The last chunk, if it is not full, is written again with more in it.
+        target.write(_joined(_before(stored, name, axis, start), data, axis))
+
+    _all(nodes, write, eager)
     if lazy_from:
         store(node.path, lazy_from, lazy_to)
+
+
+def _all(nodes: NodeStore, function: Callable[[T], object], items: Iterable[T]) -> None:
+    """Call a function for each item: at once where each call waits for a server."""
+    if isinstance(nodes, LocalNodes):
+        for item in items:
+            function(item)
+    else:
+        for _ in concurrently(function, items, CONCURRENT_ARRAYS):
+            pass
 
 
 def provenance(engine: PlainEngine, started: float) -> dict[str, Any]:

@@ -97,10 +97,10 @@ def stored_dataset(engine: PlainEngine, plan: Plan) -> Any:
     """Return the value as far as it is there: its coordinates can be read; of a table only columns and dtypes."""
     if plan.partitions:
         return read_empty(engine, plan)
-    from zdb.engine.reader import open_unfinished
+    from zdb.engine.reader import open_steady
 
     attributes = {name: text for name, text in plan.node.attributes.items() if name in FORMAT_ATTRIBUTES}
-    opened = open_unfinished(engine.nodes, plan.node).assign_attrs(attributes)
+    opened = open_steady(engine.nodes, plan.node).assign_attrs(attributes)
     decoded = registry.by_name(plan.node.format).decode(opened)
     if plan.node.format == "array":
         import xarray as xr
