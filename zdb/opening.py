@@ -10,7 +10,7 @@ from zdb.catalogs import Catalog, remember
 from zdb.database import Database
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
 from zdb.engine.plain import PlainEngine, new_id
-from zdb.engine.store import LocalNodes, open_store
+from zdb.engine.store import LocalNodes, open_store, places_above
 from zdb.errors import (
     CorruptChunkError,
     DatabaseNotFoundError,
@@ -46,7 +46,8 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
 ) -> Database:
     """Open a database, and create it if it is missing.
 
-    A database that is opened for writing is registered in the catalog, see :class:`zdb.Catalog`.
+    What lies in a database is opened, or created, as a sub-database of it, as by :meth:`zdb.Database.database`. A
+    database that is opened for writing is registered in the catalog, see :class:`zdb.Catalog`.
 
     A database of another program is opened for reading (mode "r"), with the same methods, if an installed package
     knows it (:class:`zdb.openers.Opener`); zdb knows those of the In Silico Framework (:mod:`zdb.legacy`).
@@ -110,24 +111,61 @@ def open(  # noqa: A001 - zdb.open, as in zarr and xarray
             return other
     if id is not None and (root is None or id not in ids_in(root.attributes)):
         raise _moved(nodes.url, id)
+    if root is not None:
+        _check_kind(nodes.url, root, mode)
+    above = _database_above(url, storage_options, root, mode)
+    if above is not None:
+        outer, key = above
+        whole = PlainEngine(open_store(outer, storage_options, read_only=mode == "r", durability=durability))
+        return Database(whole, "", mode, allow_pickle=allow_pickle is True).database(key, create=root is None)
     if root is None:
         root = _create(engine, mode)
-    elif mode == "w-":
-        raise KeyExistsError(f"{nodes.url}: exists, and mode='w-' only creates")
-    elif root.kind == VALUE:
-        raise NotADatabaseError(f"{nodes.url}: is a value; open the database it lies in and read the key")
-    elif root.document["node_type"] == "array":
-        raise NotADatabaseError(f"{nodes.url}: is a single Zarr array; open it with zarr.open_array")
-    elif root.kind != DATABASE and mode != "r":
-        raise NotADatabaseError(
-            f"{nodes.url}: is a plain Zarr group; read it with mode='r', or make it a database with zdb.adopt(url)"
-        )
     if mode != "r" and isinstance(url, (str, os.PathLike)):
         own, *former = ids_in(root.attributes)
         if remember(own, nodes.url):
             for one in former:
                 remember(one, nodes.url, moved=True)
     return Database(engine, "", mode, allow_pickle=allow_pickle is True)
+
+
+def _check_kind(url: str, root: Node, mode: str) -> None:
+    if mode == "w-":
+        raise KeyExistsError(f"{url}: exists, and mode='w-' only creates")
+    if root.kind == VALUE:
+        raise NotADatabaseError(f"{url}: is a value; open the database it lies in and read the key")
+    if root.document["node_type"] == "array":
+        raise NotADatabaseError(f"{url}: is a single Zarr array; open it with zarr.open_array")
+    if root.kind != DATABASE and mode != "r":
+        raise NotADatabaseError(
+            f"{url}: is a plain Zarr group; read it with mode='r', or make it a database with zdb.adopt(url)"
+        )
+
+
+def _database_above(
+    url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None, root: Node | None, mode: str
+) -> tuple[str, str] | None:
+    """Return where the outermost database lies in which one lies, or is to be made, and the key of that there.
+
+    Claims and records lie in the outermost one, and all who write in it have to use the same.
+    """
+    is_to_be_made = root is None and mode in ("a", "w-")
+    if not is_to_be_made and (root is None or root.kind != DATABASE):
+        return None
+    found = None
+    for place, key in places_above(url):
+        if _holds_database(place, storage_options):
+            found = place, key
+        elif found is not None or not is_to_be_made:
+            break
+    return found
+
+
+def _holds_database(place: str, storage_options: Mapping[str, Any] | None) -> bool:
+    try:
+        node = PlainEngine(open_store(place, storage_options, read_only=True)).node("")
+    except ZdbError:  # it must not be read, or is damaged
+        return False
+    return node is not None and node.kind == DATABASE
 
 
 def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None = None) -> Database:
@@ -154,11 +192,14 @@ def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any
 
 def discard_empty(db: Database) -> None:
     """Remove a database that was just made, and forget it in the catalog, unless there is anything in it."""
-    nodes, id = db._engine.nodes, db.info().id  # noqa: SLF001
+    engine, path, id = db._engine, db._path, db.info().id  # noqa: SLF001
     if db.keys(recursive=True):
         return
-    nodes.delete(sorted(nodes.list_objects(""), key=lambda path: path != node_path("")))
-    nodes.prune("")
+    if path:
+        engine.delete(path, only_empty=True)
+    else:
+        engine.nodes.delete(sorted(engine.nodes.list_objects(""), key=lambda path: path != node_path("")))
+        engine.nodes.prune("")
     with contextlib.suppress(ZdbError):  # there is no catalog, or it cannot be written
         Catalog().forget(id)
 

@@ -272,7 +272,7 @@ def test_a_part_that_does_not_fit_says_why(db, chunks) -> None:
             db.append("t", wrong)
     unique = part.set_axis(["x", "y"]).set_flags(allows_duplicate_labels=False)
     db.set("u", unique, chunks=chunks)
-    with pytest.raises(PartMismatchError, match="u: .*Index has duplicates"):
+    with pytest.raises(PartMismatchError, match=r"u: .*Index has duplicates"):
         db.append("u", unique)
     db.set("o", pd.DataFrame({"name": ["x"]}, dtype=object), chunks=chunks)
     with pytest.raises(PartMismatchError, match=r"o: the part: column 'name' holds Python objects"):

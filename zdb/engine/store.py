@@ -15,12 +15,12 @@ from zdb.errors import DatabaseNotFoundError, InvalidSettingError, StorageError
 from zdb.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore, MemoryStore
 
-__all__ = ["LocalNodes", "NodeStore", "ZarrNodes", "open_store"]
+__all__ = ["LocalNodes", "NodeStore", "ZarrNodes", "open_store", "places_above"]
 
 _memory: dict[str, MemoryStore] = {}  # by URL
 
@@ -157,3 +157,23 @@ def open_store(
     if protocol == "memory":
         return _open_memory(text, read_only=read_only)
     return _open_fsspec(text, storage_options, read_only)
+
+
+def places_above(url: str | os.PathLike[str] | Store) -> Iterator[tuple[str, str]]:
+    """Yield the places above one, the nearest first, each with the path from there.
+
+    There are none above a zarr store, a name in memory, or a URL of several protocols.
+    """
+    if not isinstance(url, (str, os.PathLike)):
+        return
+    protocol, separator, rest = os.fspath(url).partition("://")
+    if separator and protocol != "file":
+        if protocol == "memory" or "::" in rest:
+            return
+        top, *names = rest.strip("/").split("/")
+        start = f"{protocol}://{top}"
+    else:
+        folder = Path(rest if separator else protocol).expanduser().resolve()
+        start, names = folder.anchor.rstrip("/"), list(folder.parts[1:])
+    for depth in reversed(range(len(names))):
+        yield "/".join([start, *names[:depth]]) or "/", "/".join(names[depth:])
