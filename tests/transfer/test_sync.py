@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from maintenance.holding import holding
-from maintenance.samples import fill
+from maintenance.samples import damage, fill
 from other_processes import CONTEXT, new_process
 from transfer.comparing import assert_same
 
@@ -123,6 +123,33 @@ def test_a_damaged_value_is_not_copied(db: Database, tmp_path: Path) -> None:
     assert list(report.failed) == ["a"]
     assert "a/data/1" in report.failed["a"]
     np.testing.assert_array_equal(target["a"], np.arange(10))
+
+
+@pytest.mark.parametrize("how", ["cut", "flip"])
+@pytest.mark.parametrize("path", ["a/data/1.0", "sharded/data/0.0", "words/data/0", "file/content/0"])
+def test_a_value_whose_bytes_changed_is_not_copied(db: Database, tmp_path: Path, path: str, how: str) -> None:
+    target = zdb.open(tmp_path / "copy.zdb")
+    for number in range(2):
+        db.set("a", np.full((40, 10), number), chunks=(5, 10))
+        db.set("sharded", np.full((40, 10), number), chunks=(5, 10), shards=(20, 10))
+        db["words"] = np.array(["one", str(number)], dtype=object)
+        db["file"] = b"content" * (number + 1)
+        if not number:
+            db.sync_to(target)
+    key = path.split("/")[0]
+    before = target[key]
+    for where in (0.2, 0.95):  # in a shard, of a chunk and of the index
+        whole = db._engine.nodes.get(path)
+        damage(db, path, how, where)
+        report = db.sync_to(target, delete=True)
+        assert list(report.failed) == [key]
+        assert path in report.failed[key]
+        if key != "file":
+            np.testing.assert_array_equal(target[key], before)
+        assert target.verify().ok
+        db._engine.nodes.set(path, whole)
+    assert db.sync_to(target).ok
+    assert_same(db, target)
 
 
 def test_a_reader_of_the_target_keeps_its_generation(db: Database, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ class Transfer(Handle):
         what was there before. Each value keeps its provenance, and the records that this needs are copied too. A copy
         that was interrupted is taken up where it ended when it is called again. Values that are replaced meanwhile are
         copied again; a value that another process writes in the target is waited for. One that jobs fill there is left,
-        and so is what is damaged here; the report says so. After copying, and before it becomes visible, the sizes of
-        all objects of a value are compared.
+        and so is what is damaged here, which checksums tell; the report says so. After copying, and before it becomes
+        visible, the sizes of all objects of a value are compared.
 
         Parameters
         ----------

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zdb.engine.checksums import ObjectCheck
 from zdb.engine.concurrency import Budget, concurrently
 from zdb.engine.gate import Gate
 from zdb.engine.node import (
@@ -37,7 +40,7 @@ from zdb.errors import (
 from zdb.keys import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from zdb.engine.claim import Claim
     from zdb.engine.plain import PlainEngine
@@ -60,11 +63,12 @@ class CopyJob(NamedTuple):
 
 
 class _Object(NamedTuple):
-    """One object to copy."""
+    """One object to copy; `check` raises if its bytes are damaged."""
 
     source: str
     target: str
     size: int
+    check: Callable[[bytes], object] | None = None
 
 
 @dataclass
@@ -166,7 +170,7 @@ class Copier:
     def _copy_value(self, job: CopyJob, claim: Claim, gate: Gate) -> Copied:
         sizes = self._sizes(job.node)
         objects, left, arrays = self._prepare(job, claim, sizes)
-        done = self._copy_objects(left, gate)
+        done = self._copy_objects(job.node, left, gate)
         metadata = _metadata(job, claim.previous, arrays)
         for path, data in metadata.items():
             with gate:
@@ -227,7 +231,11 @@ class Copier:
         generation = claim.generation
         arrays = {name: _of_generation(array, job.path, name, generation) for name, array in job.node.arrays.items()}
         targets = [path for array in arrays.values() for path in array.object_paths()]
-        objects = [_Object(path, target, size) for (path, size), target in zip(sizes.items(), targets, strict=True)]
+        checks = _checks(job.node)
+        objects = [
+            _Object(path, target, size, check)
+            for (path, size), target, check in zip(sizes.items(), targets, checks, strict=True)
+        ]
         there = {one.target for one in objects if listed.get(one.target) == one.size} if is_resumed else set()
         self._clear(job, claim, arrays, listed.keys() - there)
         if _is_resumed(sizes):
@@ -258,11 +266,12 @@ class Copier:
         self.target.nodes.delete(left)
         self.target.nodes.prune(job.path)  # where a chunk c/0/0 was, c/0 may come now
 
-    def _copy_objects(self, objects: list[_Object], gate: Gate) -> Copied:
+    def _copy_objects(self, node: Node, objects: list[_Object], gate: Gate) -> Copied:
         def copy(one: _Object) -> int:
             data = self.source.nodes.get(one.source)
             if data is None or len(data) != one.size:
                 raise StaleValueError(f"{one.source}: was replaced or deleted while it was copied")
+            self._check(node, one, data)
             with gate:
                 self.target.nodes.stage(one.target, data)
             self.advance(len(data))
@@ -272,6 +281,15 @@ class Copier:
             return Copied(1, copy(objects[0]))
         written = list(concurrently(copy, objects, weight=lambda one: one.size, budget=self._budget))
         return Copied(len(written), sum(written))
+
+    def _check(self, node: Node, one: _Object, data: bytes) -> None:
+        """Raise unless the bytes of an object are those that were written."""
+        try:
+            if one.check is not None:
+                one.check(data)
+        except ValueError as error:
+            self._require_current(node)
+            raise CorruptChunkError(f"{node.path}: chunk {one.source} is damaged: {error}; see zdb verify") from error
 
     def _check_sizes(self, path: str, expected: list[_Object]) -> None:
         listed = {one.path: one.size for one in self.target.nodes.list_status(path)}
@@ -309,11 +327,11 @@ class Copier:
         self.expect(sum(one.size for one in pairs))
         nodes = [one for one in pairs if one.target.endswith("/zarr.json")]
         top = node_path(job.path)
-        done = self._copy_objects([one for one in pairs if one not in nodes], gate)
+        done = self._copy_objects(job.node, [one for one in pairs if one not in nodes], gate)
         self.target.nodes.sync(job.path)
         for one in sorted(nodes, key=lambda one: -one.target.count("/")):
             if one.target != top:
-                more = self._copy_objects([one], gate)
+                more = self._copy_objects(job.node, [one], gate)
                 done = Copied(done.objects + more.objects, done.nbytes + more.nbytes)
         self._check_sizes(job.path, [one for one in pairs if one.target != top])
         self.target.nodes.sync(job.path)
@@ -331,6 +349,14 @@ class Copier:
         claim.check()
         self.target.nodes.delete(set(self.target.nodes.list_objects(job.path)) - {one.target for one in pairs})
         return Copied(done.objects + 1, done.nbytes + len(data))
+
+
+def _checks(node: Node) -> Iterator[Callable[[bytes], object]]:
+    """Yield what checks each chunk or shard of a value, in the order of their paths."""
+    for array in node.arrays.values():
+        if array.shape:
+            check = ObjectCheck(array)
+            yield from (partial(check, place) for place in product(*map(range, array.grid)))
 
 
 def _is_resumed(sizes: dict[str, int]) -> bool:
