@@ -52,6 +52,7 @@ class WriteRequest:
     provenance: Provenance | None = None
     progress: bool | None = None
     inputs: tuple[str, ...] = ()
+    source: str = ""  # the file that is imported, see zdb.exchange.sources
 
 
 def write(engine: PlainEngine, path: str, value: Any, request: WriteRequest, claim: Claim | None = None) -> None:
@@ -97,6 +98,8 @@ def _write_value(
         chosen = _naming(path, registry.for_value, value)
     encoded: xr.Dataset | xr.DataTree | None = None
     attrs = {"zdb_attrs": attrs_text(path, request.attrs)} if request.attrs else {}
+    if request.source:
+        attrs["zdb_source"] = request.source
 
     def seal(previous: Node | None, generation: int) -> dict[str, Any]:
         if covering is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import netCDF4
 import numpy as np
@@ -19,6 +20,7 @@ from transfer.comparing import assert_same
 import zdb
 from zdb.cli import main
 from zdb.errors import InvalidKeyError, KeyExistsError, KeyNotFoundError, UnsupportedValueError
+from zdb.exchange import importing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,8 +73,6 @@ def test_what_was_exported_comes_back(filled: Database, tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy["run/sharded"], filled["run/sharded"])
     assert copy["file"] == filled["file"] == b"content of a file"
     assert copy.verify().ok
-    with pytest.raises(KeyExistsError):
-        zdb.import_files(tmp_path / "out", copy)
     zdb.import_files(tmp_path / "out", copy, overwrite=True)
     zdb.import_files(tmp_path / "out" / "run", copy, "again")
     np.testing.assert_array_equal(copy["again/traces"], filled["run/traces"])
@@ -112,6 +112,95 @@ def test_damage_in_a_zip_file_is_told_by_the_exit_code(
         assert main(["import", "files", str(tmp_path / "packed.zip"), url, *options]) == 6
         assert re.search("failed.*cut", capsys.readouterr().out, re.DOTALL)
         assert zdb.open(url).keys(recursive=True) == ["whole"]
+
+
+def test_an_import_takes_what_changed(db: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.json", "sub/b.json", "sub/c.json", "notes.txt"):
+        (folder / name).write_text("1")
+    zdb.import_files(folder, db)
+    again = zdb.import_files(folder, db)
+    assert (again.copied, again.unchanged, again.objects) == ([], 4, 0)
+    (folder / "a.json").write_text("12")
+    os.utime(folder / "sub" / "b.json", (1e9, 1e9))
+    (folder / "new.json").write_text("3")
+    del db["sub/c"]
+    again = zdb.import_files(folder, db)
+    assert (sorted(again.copied), again.unchanged) == (["a", "new", "sub/b", "sub/c"], 1)
+    assert (db["a"], db["new"], db["sub/c"]) == (12, 3, 1)
+    again = zdb.import_files(folder, db, overwrite=True)
+    assert (len(again.copied), again.unchanged) == (5, 0)
+    assert zdb.import_files(folder / "a.json", db).unchanged == 1
+
+
+def test_an_import_that_was_killed_is_taken_up(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.json").write_text("1")
+
+    def killed(*args: Any, **options: Any) -> None:
+        if args[1] == "here/2":
+            raise KeyboardInterrupt
+        write(*args, **options)
+
+    write = importing.write
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "write", killed)
+        assert main(["import", "files", str(folder), db.url, "here"]) == 130
+    assert main(["import", "files", str(folder), db.url, "here"]) == 0
+    assert "2 copied, 2 unchanged" in capsys.readouterr().out
+    assert sorted(db["here"]) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("change", ["set", "append", "other file", "other folder"])
+def test_what_others_wrote_is_not_imported_over(db: Database, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "a.npy", np.arange(3))
+    zdb.import_files(folder, db)
+    match change:
+        case "set":
+            db["a"] = np.arange(3)
+        case "append":
+            db.append("a", np.arange(3))
+        case "other file":
+            (folder / "a.npy").unlink()
+            (folder / "a.json").write_text("1")
+        case "other folder":
+            folder = folder.rename(tmp_path / "moved")
+    (folder / "b.json").write_text("1")
+    before = np.asarray(db["a"])
+    with pytest.raises(KeyExistsError, match=r"^a: exists"):
+        zdb.import_files(folder, db)
+    assert list(db) == ["a"]
+    np.testing.assert_array_equal(db["a"], before)
+
+
+def test_remarks_beside_a_file_are_a_part_of_it(db: Database, tmp_path: Path) -> None:
+    db.set("a", 1, attrs={"note": "first"})
+    zdb.export_files(db, tmp_path / "out")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(tmp_path / "out", copy)
+    beside = tmp_path / "out" / "a.json.zdb.json"
+    beside.write_text(beside.read_text().replace("first", "second"))
+    assert zdb.import_files(tmp_path / "out", copy).copied == ["a"]
+    assert copy.info("a").attrs == {"note": "second"}
+
+
+def test_a_zip_file_of_files_is_imported_once(db: Database, tmp_path: Path) -> None:
+    packed = tmp_path / "files.zip"
+    for text in ("1", "2"):
+        with zipfile.ZipFile(packed, "w") as file:
+            file.writestr("a.json", text)
+            file.writestr("b.json", '"the same"')
+        os.utime(packed, (1e9, 1e9 + int(text)))
+        assert zdb.import_files(packed, db).copied == ["a", "b"]
+        assert zdb.import_files(packed, db).unchanged == 2
+        assert db["a"] == int(text)
 
 
 def test_a_zip_file_of_files(db: Database, tmp_path: Path) -> None:
@@ -209,5 +298,8 @@ def test_the_commands(filled: Database, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["import", "files", out, target, "again"]) == 0
     assert "3 copied" in capsys.readouterr().out
     assert zdb.open(target, "r").keys(recursive=True) == ["again/deep/frame", "again/sharded", "again/traces"]
+    assert main(["import", "files", out, target, "again"]) == 0
+    assert "0 copied, 3 unchanged" in capsys.readouterr().out
+    zdb.open(target)["again/traces"] = 1
     assert main(["import", "files", out, target, "again"]) == 5
     assert main(["import", "files", str(tmp_path / "no"), target]) == 1

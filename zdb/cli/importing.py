@@ -28,7 +28,7 @@ def add_commands(commands: Commands) -> None:
     kinds = commands.group("import", "Import files, or results of simulations.", "what to import", "WHAT")
     summary = "Read a folder, a file or a .zip file that zdb export wrote, or any other."
     files = kinds.add("files", summary, _import_files, "source", "url", "[key]")
-    files.add_argument("--overwrite", action="store_true", help="replace values that are there")
+    files.add_argument("--overwrite", action="store_true", help="read all files, and replace what is there")
     files.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
     summary = "Import a folder of simulation results, see zdb.neuro.import_simrun."
     simrun = kinds.add("simrun", summary, _import_simrun, "folder", "url", "[key]")

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from zdb.engine.node import Node, node_path
 from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError, ZdbError
 from zdb.exchange.loading import KIND_OF_SUFFIX, load
-from zdb.exchange.sidecars import SUFFIX, Sidecar, read_sidecar
+from zdb.exchange.sidecars import SUFFIX, Sidecar, beside, read_sidecar
+from zdb.exchange.sources import Source, state_of
 from zdb.keys import normalize
 from zdb.opening import open as open_database
 from zdb.transfer.report import TransferReport
+from zdb.write import WriteRequest, write
 
 if TYPE_CHECKING:
     import os
@@ -28,13 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["import_files", "inside"]
 
 
-class _Source(NamedTuple):
-    """A file to import, its kind, where it goes, and what lies beside it."""
+class _File(NamedTuple):
+    """A file to import, its kind, where it goes, what lies beside it, what is noted, and if it may replace a value."""
 
     file: Path
     kind: str
     key: str
     known: Sidecar | None
+    source: Source
+    replaces: bool = False
 
 
 def import_files(
@@ -47,6 +52,9 @@ def import_files(
 ) -> TransferReport:
     """Read files that :func:`export_files` wrote, or any folder, into a database.
 
+    Each value notes its file, and the size and time of that. When this is called again, only files that are new or
+    changed are read, so an import that was interrupted is taken up where it ended.
+
     Parameters
     ----------
     source : path-like
@@ -57,7 +65,8 @@ def import_files(
     key : str or tuple of str, optional
         The sub-database that they go to, which is made if it is missing; for a single file its key.
     overwrite : bool
-        Replace values that are there.
+        Read all files, and replace values that are there. If false, only those are replaced that were imported from the
+        same file, which changed since.
     progress : bool
         Show a bar on a terminal.
 
@@ -70,30 +79,32 @@ def import_files(
     InvalidKeyError
         A name of a file cannot be a key. Nothing was written.
     KeyExistsError
-        Two files would have one key, or a key is taken and `overwrite` is false. Nothing was written.
+        Two files would have one key, or a key is taken by something else than what was imported from this file, and
+        `overwrite` is false. Nothing was written.
     UnsupportedValueError
         A file cannot be read. Those before it have been written.
     """
-    place = Path(source)
+    place, packed_in = Path(source), None
     with ExitStack() as stack:
         if place.suffix.lower() == ".zip" and place.is_file():
             packed = _open_zip(place)
             if packed is not None:
                 target = stack.enter_context(inside(db, key))
                 return packed.copy_to(target, overwrite=overwrite, progress=progress)
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            packed_in, place = place, Path(stack.enter_context(tempfile.TemporaryDirectory()))
             with zipfile.ZipFile(source) as file:
                 file.extractall(place)
         if place.is_dir():
-            found = list(_find(place))
+            found = list(_find(place, packed_in))
             target = stack.enter_context(inside(db, key if found else None))
         else:
-            one = _describe(place, place.parent)
+            one = _describe(place, place.parent, None)
             found, target = [one if key is None else one._replace(key=normalize(key))], db
-        _check_keys(target, found, overwrite=overwrite)
-        report = TransferReport(str(source), db.url)
-        for one in tqdm(found, desc="import", disable=None if progress else True):
-            _import(target, one, overwrite=overwrite)
+        _require_unique(found)
+        wanted = [one._replace(replaces=True) for one in found] if overwrite else _changed(target, found)
+        report = TransferReport(str(source), db.url, unchanged=len(found) - len(wanted))
+        for one in tqdm(wanted, desc="import", disable=None if progress else True):
+            _import(target, one)
             report.copied.append(one.key)
             report.objects += 1
             report.nbytes += one.file.stat().st_size
@@ -126,42 +137,64 @@ def inside(db: Database, key: Key | None) -> Iterator[Database]:
         raise
 
 
-def _find(folder: Path) -> Iterator[_Source]:
+def _find(folder: Path, packed_in: Path | None) -> Iterator[_File]:
     for file in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.is_file() and not is_hidden and not file.name.endswith(SUFFIX):
-            yield _describe(file, folder)
+            yield _describe(file, folder, packed_in)
 
 
-def _describe(file: Path, folder: Path) -> _Source:
+def _describe(file: Path, folder: Path, packed_in: Path | None) -> _File:
+    relative = file.relative_to(folder)
+    if packed_in is None:
+        source = Source(str(folder.resolve() / relative), state_of(file, beside(file)))
+    else:
+        source = Source(str(packed_in.resolve() / relative), state_of(packed_in))
     known = read_sidecar(file)
     is_kept = known is not None and known.format == "file"
     kind = "file" if is_kept else KIND_OF_SUFFIX.get(file.suffix.lower(), "file")
     name = known.key if known is not None else file.name if kind == "file" else file.stem
     try:
-        key = normalize((file.relative_to(folder).parent / name).as_posix())
+        key = normalize((relative.parent / name).as_posix())
     except InvalidKeyError as error:
         raise InvalidKeyError(f"{file}: {error}; rename the file") from error
-    return _Source(file, kind, key, known)
+    return _File(file, kind, key, known, source)
 
 
-def _check_keys(db: Database, found: list[_Source], *, overwrite: bool) -> None:
+def _require_unique(found: list[_File]) -> None:
     files: dict[str, Path] = {}
     for one in found:
         other = files.setdefault(one.key, one.file)
         if other != one.file:
             raise KeyExistsError(f"{other} and {one.file} would both be at the key {one.key}; move one of them away")
-        if not overwrite and one.key in db:
-            raise KeyExistsError(f"{one.key}: exists, and overwrite=False was given")
 
 
-def _import(db: Database, one: _Source, *, overwrite: bool) -> None:
+def _changed(db: Database, found: list[_File]) -> list[_File]:
+    """Return the files that are not in the database as they are."""
+    paths = [db._at(one.key) for one in found]  # noqa: SLF001
+    there = db._engine.nodes.get_many([node_path(path) for path in paths])  # noqa: SLF001
+    changed = []
+    for one, path, data in zip(found, paths, there, strict=True):
+        node = None if data is None else Node.read(path, data)
+        noted = None if node is None else Source.of(node)
+        if node is None or noted is None or noted.file != one.source.file:
+            if one.key in db:
+                raise KeyExistsError(f"{one.key}: exists, and overwrite=False was given")
+        elif noted == one.source and "zdb_lost" not in node.attributes:
+            continue
+        changed.append(one._replace(replaces=data is not None))
+    return changed
+
+
+def _import(db: Database, one: _File) -> None:
     known = one.known
     with load(str(one.file), one.kind) as loaded:
         value = loaded if known is None else _as_it_was(loaded, one.file, one.kind, known)
         attrs = None if known is None else known.attrs or None
         provenance = None if known is None else known.provenance
-        db.set(one.key, value, overwrite=overwrite, attrs=attrs, provenance=provenance)
+        db._before_writing()  # noqa: SLF001
+        request = WriteRequest(overwrite=one.replaces, attrs=attrs, provenance=provenance, source=one.source.noted())
+        write(db._engine, db._at(one.key), value, request)  # noqa: SLF001
 
 
 def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from zdb.database import Database
 
-__all__ = ["SUFFIX", "Sidecar", "read_sidecar", "write_sidecar"]
+__all__ = ["SUFFIX", "Sidecar", "beside", "read_sidecar", "write_sidecar"]
 
 SUFFIX = ".zdb.json"
 
@@ -33,7 +33,7 @@ def write_sidecar(db: Database, key: str, file: Path) -> None:
     info = db.info(key)
     made = Sidecar(key.rpartition("/")[2], info.format, info.type, info.attrs, db.provenance(key))
     document = {**made._asdict(), "provenance": made.provenance.to_dict()}
-    _beside(file).write_text(json.dumps(document, indent=1), "utf-8")
+    beside(file).write_text(json.dumps(document, indent=1), "utf-8")
 
 
 def read_sidecar(file: Path) -> Sidecar | None:
@@ -44,15 +44,16 @@ def read_sidecar(file: Path) -> Sidecar | None:
     UnsupportedValueError
         It is not what :func:`write_sidecar` writes.
     """
-    beside = _beside(file)
-    if not beside.is_file():
+    path = beside(file)
+    if not path.is_file():
         return None
     try:
-        found = json.loads(beside.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
         return Sidecar(**{**found, "provenance": Provenance.from_dict(found["provenance"])})
     except (KeyError, TypeError, ValueError) as error:
-        raise UnsupportedValueError(f"{beside}: is not what an export writes: {error!r}") from error
+        raise UnsupportedValueError(f"{path}: is not what an export writes: {error!r}") from error
 
 
-def _beside(file: Path) -> Path:
+def beside(file: Path) -> Path:
+    """Return the path of the file that says more of a file."""
     return file.with_name(f"{file.name}{SUFFIX}")
