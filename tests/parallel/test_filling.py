@@ -26,6 +26,8 @@ from zdb.errors import (
     StorageError,
     UnsupportedValueError,
 )
+from zdb.parallel.plan import read_plan
+from zdb.parallel.records import Attempt, Part
 
 if TYPE_CHECKING:
     from places import Place
@@ -211,16 +213,61 @@ def test_finishing_names_what_is_missing(place: Place) -> None:
     xr.testing.assert_identical(db["v"].compute(), full())
 
 
-def test_an_object_that_is_lost_is_noticed(place: Place) -> None:
+def test_regions_whose_objects_are_lost_are_missing(place: Place) -> None:
     db = place.open()
     db.create("v", template())
     fill_all(db, "v", full())
-    db._engine.nodes.delete(["v/voltage/c/1/0"])
-    with pytest.raises(MissingChunkError, match="v/voltage/c/1/0"):
+    db._engine.nodes.delete(["v/voltage/c/1/0", "v/onset/c/3"])
+    with pytest.raises(MissingChunkError, match=r"2 of 5 .* trial 64–128; trial 192–256.*v/voltage/c/1/0.*db.resume"):
         db.finish("v")
-    db.write_region("v", full().isel(trial=slice(64, 128)))
+    progress = place.open().progress("v")
+    assert progress.missing == [{"trial": slice(64, 128)}, {"trial": slice(192, 256)}]
+    assert (progress.done, progress.begun) == (3, [])
+    assert progress.fraction < 1
+    with pytest.raises(MissingPartsError, match="2 of 5"):
+        db.finish("v")
+    fill_all(db, "v", full())
     db.finish("v")
     xr.testing.assert_identical(db["v"].compute(), full())
+    assert db.verify().ok
+
+
+def test_a_lost_region_of_which_a_part_is_written_again_is_still_missing(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    db.write_region("v", full())
+    db._engine.nodes.delete(["v/voltage/c/1/0"])
+    with pytest.raises(MissingChunkError, match="trial 64–128"):
+        db.finish("v")
+    db.write_region("v", full().isel(trial=slice(60, 70)), realign=True)
+    assert db.resume("v") == [{"trial": slice(64, 128)}]
+    db.write_region("v", full()[["voltage"]].isel(trial=slice(64, 128)))
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+
+
+def test_a_coordinate_that_is_lost_cannot_be_written_again(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+    (lost,) = [one for one in db._engine.nodes.list_objects("v/gain") if "/c/" in one]
+    db._engine.nodes.delete([lost])
+    with pytest.raises(MissingChunkError, match=r"'gain' was written by db.create.*db.discard\('v'\)"):
+        db.finish("v")
+    db.discard("v")
+
+
+def test_half_of_what_a_dead_job_left_is_still_missing(place: Place) -> None:
+    db = place.open()
+    db.create("v", template())
+    db.write_region("v", full())
+    plan = read_plan(db._engine, "v")
+    part = Part.of(plan, {"trial": slice(64, 192), "time": slice(0, STEPS)}, full().data_vars)
+    Attempt(db._engine.nodes, plan, part).begin()  # and the job dies
+    db.write_region("v", full().isel(trial=slice(64, 128)))
+    assert db.resume("v") == [{"trial": slice(128, 192)}]
+    db.write_region("v", full().isel(trial=slice(128, 192)))
+    assert db.resume("v") == []
 
 
 def test_a_region_that_shares_objects_says_which_boundaries_to_use(place: Place) -> None:

@@ -167,10 +167,14 @@ class ArrayNode:
             getattr(self, name)
         self.object_path((0,) * len(self.shape))
 
-    def object_paths(self) -> Iterator[str]:
-        """Paths of all objects of the array. One without dimensions has none: its value is its fill value."""
+    def places(self) -> Iterator[tuple[int, ...]]:
+        """Places of all objects in the grid. An array without dimensions has none: its value is its fill value."""
         if self.shape:
-            yield from map(self.object_path, product(*map(range, self.grid)))
+            yield from product(*map(range, self.grid))
+
+    def object_paths(self) -> Iterator[str]:
+        """Paths of all objects of the array."""
+        yield from map(self.object_path, self.places())
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class Parallel(Handle):
         MissingPartsError
             Parts are missing; the message names some. The value can still be filled.
         MissingChunkError
-            An object that was written is not in the store any more.
+            Objects that were written are not in the store any more; their regions count as missing from now on.
         NotFillingError
             The value is not being filled.
         """

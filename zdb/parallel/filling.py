@@ -22,7 +22,7 @@ from zdb.keys import split
 from zdb.parallel.appending import provenance
 from zdb.parallel.plan import Plan, fills_of, group, read_plan
 from zdb.parallel.progress import Progress
-from zdb.parallel.records import Attempt, Part, state_of
+from zdb.parallel.records import Attempt, Part, mark_lost, state_of
 from zdb.parallel.regions import as_dataset, check_aligned, pieces_of, resolve_region
 from zdb.parallel.tables import (
     empty_frame,
@@ -189,13 +189,33 @@ def _require_complete(progress: Progress) -> None:
 
 def _require_objects(engine: PlainEngine, plan: Plan) -> None:
     sizes = {one.path: one.size for one in engine.nodes.list_status(plan.key)}
-    lost = [path for array in plan.node.arrays.values() for path in array.object_paths() if not sizes.get(path)]
-    if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    lost = {
+        name: places
+        for name, array in plan.node.arrays.items()
+        if (places := [place for place in array.places() if not sizes.get(array.object_path(place))])
+    }
+    if not lost:
+        return
+    variables = {name: variable for variable in plan.variables for name in variable.arrays}
+    names = [plan.node.arrays[name].object_path(place) for name, places in lost.items() for place in places]
+    what = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    in_memory = [name for name in lost if name not in variables]
+    if in_memory:
         raise MissingChunkError(
-            f"{plan.key}: all parts were written, but {', '.join(lost[:3])}{more} are not in the store; write these "
-            "regions again"
+            f"{plan.key}: {what} are not in the store any more, and {in_memory[0]!r} was written by db.create, not by "
+            f"a job; give the filling up by db.discard({plan.key!r}) and begin it again"
         )
+    regions = [
+        Part.of(plan, plan.region_of(variables[name], plan.node.arrays[name], place), [variables[name].name])
+        for name, places in lost.items()
+        for place in places
+    ]
+    mark_lost(engine.nodes, plan, regions)
+    missing = Progress.of(engine, plan).describe_missing()
+    raise MissingChunkError(
+        f"{missing}. They were written, but {what} are not in the store any more; write what "
+        f"db.resume({plan.key!r}) returns"
+    )
 
 
 def _join(engine: PlainEngine, claim: Claim, plan: Plan, progress: Progress, started: float) -> None:

@@ -6,12 +6,14 @@ Below ``_zdb/fills/<SHA-256 of the key>/<id>``, each a Zarr group:
 - ``plan``: the node that the value will have, and what is to be filled,
 - ``parts/<region>``: a part that is there, with its provenance,
 - ``begun/<region>.<attempt>``: a part that is being written, or whose job died,
+- ``begun/<region>.lost``: a part of which something is not there any more, or may be half old, half new,
 - ``template`` and ``frames/<number>-<attempt>``: of a table, its columns and its partitions.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from zdb.errors import NotFillingError
 from zdb.parallel.templates import Variable
 
 if TYPE_CHECKING:
+    from zdb.engine.node import ArrayNode
     from zdb.engine.plain import PlainEngine
 
 __all__ = ["Plan", "Region", "fills_of", "group", "read_plan"]
@@ -79,6 +82,16 @@ class Plan:
             if dim in self.dims
         ]
         return [dict(chosen) for chosen in product(*along)]
+
+    def region_of(self, variable: Variable, array: ArrayNode, place: tuple[int, ...]) -> Region:
+        """The region to which an object of a variable belongs, along the dimensions of that."""
+        found = {}
+        for axis, dim in enumerate(variable.dims):
+            unit, size = self.unit[dim], self.sizes[dim]
+            start = place[axis] * array.object_shape[axis]
+            stop = min(size, start + array.object_shape[axis])
+            found[dim] = slice(start // unit * unit, min(size, math.ceil(stop / unit) * unit))
+        return found
 
     def dump(self) -> bytes:
         """The group in which the plan lies."""

@@ -234,13 +234,13 @@ class Progress:
 
 def _missing(plan: Plan, listed: Parts, regions: list[Any]) -> tuple[int, int, list[Any]]:
     if plan.partitions:
-        done = {part.bounds[0] for part in listed.done} - {part.bounds[0] for part in listed.begun.values()}
+        done = {part.bounds[0] for part in listed.done} - {part.bounds[0] for part in listed.missing.values()}
         return 0, 0, [number for number in regions if (number, number + 1) not in done]
     elements = total = 0
     lacking: list[tuple[tuple[str, ...], Box]] = []
     for number, variable in enumerate(plan.variables):
         done_boxes = [part.box(plan, number) for part in listed.done if part.has(number)]
-        open_boxes = [part.box(plan, number) for part in listed.begun.values() if part.has(number)]
+        open_boxes = [part.box(plan, number) for part in listed.missing.values() if part.has(number)]
         there, boxes = covered(variable.shape, done_boxes, open_boxes)
         elements += there
         total += math.prod(variable.shape)

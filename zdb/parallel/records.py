@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.node import Node, node_path
 from zdb.errors import NotFillingError
+from zdb.parallel.coverage import covered
 from zdb.parallel.plan import group
 from zdb.provenance import capture
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from zdb.parallel.coverage import Box
     from zdb.parallel.plan import Plan, Region
 
-__all__ = ["Attempt", "Parts", "RegionGuard", "state_of"]
+__all__ = ["Attempt", "Part", "Parts", "RegionGuard", "mark_lost", "state_of"]
+
+_LOST = ".lost"
 
 
 class Part(NamedTuple):
@@ -65,6 +68,29 @@ class Part(NamedTuple):
             for a, b in zip(self.bounds, other.bounds, strict=True)
         )
 
+    def without(self, plan: Plan, other: Part) -> list[Part]:
+        """What another part does not hold of this one."""
+        rest = []
+        for number, variable in enumerate(plan.variables):
+            if not self.has(number):
+                continue
+            own = self.box(plan, number)
+            taken = [other.box(plan, number)] if other.has(number) else []
+            inside = [
+                tuple(
+                    (min(max(a, start), stop) - start, min(max(b, start), stop) - start)
+                    for (a, b), (start, stop) in zip(box, own, strict=True)
+                )
+                for box in taken
+            ]
+            for box in covered(tuple(stop - start for start, stop in own), inside)[1]:
+                region = {
+                    dim: slice(start + a, start + b)
+                    for dim, (a, b), (start, _) in zip(variable.dims, box, own, strict=True)
+                }
+                rest.append(Part.of(plan, region, [variable.name]))
+        return rest
+
 
 @dataclass
 class Parts:
@@ -73,12 +99,18 @@ class Parts:
     Attributes
     ----------
     done : list of Part
-    begun : dict of str to Part
-        By the path of the record.
+    begun, lost : dict of str to Part
+        By the path of the record. Both count as missing, also where they are done.
     """
 
     done: list[Part] = field(default_factory=list)
     begun: dict[str, Part] = field(default_factory=dict)
+    lost: dict[str, Part] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> dict[str, Part]:
+        """What counts as missing, also where it is done."""
+        return self.begun | self.lost
 
     @classmethod
     def list(cls, nodes: NodeStore, plan: Plan) -> Parts:
@@ -92,8 +124,15 @@ class Parts:
             if kind == "parts":
                 found.done.append(Part.parse(name))
             elif kind == "begun":
-                found.begun[path.removesuffix("/zarr.json")] = Part.parse(name.partition(".")[0])
+                kept = found.lost if name.endswith(_LOST) else found.begun
+                kept[path.removesuffix("/zarr.json")] = Part.parse(name.partition(".")[0])
         return found
+
+
+def mark_lost(nodes: NodeStore, plan: Plan, parts: Iterable[Part]) -> None:
+    """Let parts count as missing until they are written anew."""
+    for name in {part.name: None for part in parts}:
+        nodes.set(node_path(f"{plan.path}/begun/{name}{_LOST}"), group({"zdb_part": name}))
 
 
 def state_of(nodes: NodeStore, plan: Plan) -> str:
@@ -135,7 +174,8 @@ class Attempt:
 
     def begin(self) -> None:
         """Say that the part is being written, and take the place of others that write there, who may be dead."""
-        others = Parts.list(self.nodes, self.plan).begun
+        found = Parts.list(self.nodes, self.plan).missing
+        others = {path: part for path, part in found.items() if part.meets(self.part)}
         facts = capture().attributes
         self.nodes.set(node_path(self.marker), group({"zdb_part": self.part.name, **_kept(facts)}))
         try:
@@ -143,8 +183,10 @@ class Attempt:
         except NotFillingError:
             self._forget()
             raise
-        # What they have not written yet, their guards refuse; what they have, is written anew.
-        self.nodes.delete([node_path(path) for path, part in others.items() if part.meets(self.part)])
+        # What they have not written yet, their guards refuse; what they have, is written anew, here or by others.
+        rest = [one for part in others.values() for one in part.without(self.plan, self.part)]
+        mark_lost(self.nodes, self.plan, rest)
+        self.nodes.delete(map(node_path, others))
 
     def done(self, duration: float, more: dict[str, Any] | None = None) -> None:
         """Say that all of the part is there, and keep what more is to be known of it."""
