@@ -213,6 +213,26 @@ def test_finishing_names_what_is_missing(place: Place) -> None:
     xr.testing.assert_identical(db["v"].compute(), full())
 
 
+@pytest.mark.parametrize("trials", [3, 4, 9])
+def test_regions_name_their_dimension_whatever_their_number(place: Place, trials: int) -> None:
+    db = place.open()
+    empty = da.empty((trials, 50), chunks=(3, 50))
+    rest = xr.DataArray(da.empty(50, chunks=50), dims="time")
+    db.create("v", xr.Dataset({"rest": rest, "v": (("trial", "time"), empty)}))
+    assert [region["trial"].start for region in db.resume("v")] == list(range(0, trials, 3))
+    assert len({tuple(region) for region in db.resume("v")}) == 1
+    for region in db.resume("v"):
+        size = region["trial"].stop - region["trial"].start
+        db.write_region("v", xr.Dataset({"v": (("trial", "time"), np.ones((size, 50)))}), region)
+    missing = f"trial 0–{min(3, trials)}"
+    with pytest.raises(MissingPartsError, match=missing):
+        db.finish("v")
+    assert missing in str(db.progress("v"))
+    db.write_region("v", xr.Dataset({"rest": ("time", np.zeros(50))}))
+    db.finish("v")
+    np.testing.assert_array_equal(db["v"]["v"], np.ones((trials, 50)))
+
+
 def test_regions_whose_objects_are_lost_are_missing(place: Place) -> None:
     db = place.open()
     db.create("v", template())

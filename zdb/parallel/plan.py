@@ -71,8 +71,11 @@ class Plan:
 
     @property
     def dims(self) -> list[str]:
-        """Dimensions that are divided among jobs."""
-        return [dim for dim, size in self.sizes.items() if self.unit[dim] < size]
+        """Dimensions that are divided among jobs; the first one of the largest variable if there is one part only."""
+        divided = [dim for dim, size in self.sizes.items() if self.unit[dim] < size]
+        if divided or not self.variables:
+            return divided
+        return [max(self.variables, key=lambda variable: math.prod(variable.shape)).dims[0]]
 
     def regions(self) -> list[Region]:
         """All regions, each as small as a job can write without touching those of others."""

@@ -285,7 +285,7 @@ def _text(plan: Plan, part: Part) -> str:
 def _region_text(region: Region | int) -> str:
     if isinstance(region, int):
         return f"partition {region}"
-    return ", ".join(f"{dim} {one.start}–{one.stop}" for dim, one in region.items()) or "all of it"
+    return ", ".join(f"{dim} {one.start}–{one.stop}" for dim, one in region.items())
 
 
 def _plain(region: Region | int) -> Any:
