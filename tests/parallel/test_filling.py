@@ -376,6 +376,35 @@ def test_arrays_of_any_dtype(db, value, lazy) -> None:
     assert db.verify().ok
 
 
+@pytest.mark.parametrize(
+    ("chunks", "starts"),
+    [
+        ((334, 333, 333), [0, 334, 668]),
+        ((333, 334, 333), [0, 334, 668]),
+        ((300, 300, 400), [0, 300, 600, 900]),
+        ((400, 200, 400), [0, 200, 400, 600, 800]),
+        ((1000,), [0]),
+    ],
+)
+def test_regions_are_like_the_chunks_of_the_template(db, chunks, starts) -> None:
+    progress = db.create("v", da.empty((1000, 3), chunks=(chunks, (3,))))
+    assert [region["dim_0"].start for region in progress.regions] == starts
+    for region in progress.regions:
+        db.write_region("v", np.ones((region["dim_0"].stop - region["dim_0"].start, 3)), region)
+    db.finish("v")
+    np.testing.assert_array_equal(db["v"], np.ones((1000, 3)))
+
+
+def test_chunks_without_a_common_size_are_refused(db) -> None:
+    template = da.empty((1000, 3), chunks=((10, 501, 489), (3,)))
+    with pytest.raises(UnsupportedValueError, match=r"v: the chunks \(10, 501, 489\) along 'dim_0'.* such as by 334"):
+        db.create("v", template)
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+    assert db.create("v", template, npartitions=4).total == 4
+    db.discard("v")
+    assert db.create("v", template, shards=(100, 3), chunks=(50, 3)).total == 10
+
+
 def test_large_shards_and_two_divided_dimensions(place: Place) -> None:
     value = xr.DataArray(np.random.default_rng(0).normal(size=(96, 130, 50)), dims=("a", "b", "c"), name="v")
     db = place.open()

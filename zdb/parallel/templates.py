@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Template", "Variable", "prepare"]
 
+# Into how many regions a chunk of a dask array is divided at most, on average, where chunks differ.
+MOST_OF_A_CHUNK = 4
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -169,15 +172,33 @@ def _unit(wanted: dict[str, xr.Variable], options: LayoutOptions, npartitions: i
         layout = choose_layout(largest.shape, largest.dtype, chunks=chunks, shards=shards)
         unit |= dict(zip(map(str, largest.dims), layout.objects, strict=True))
     for variable in ordered:
-        chunked = variable.chunks if npartitions is None else None
-        for axis, (dim, size) in enumerate(zip(variable.dims, variable.shape, strict=True)):
-            unit.setdefault(str(dim), math.gcd(*(chunked[axis][:-1] or (size,))) if chunked else size)
-    for variable in ordered:
         shards = options.shards_of(variable) or ()
         given = [whole if size == WHOLE else size for size, whole in zip(shards, variable.shape, strict=False)]
         unit |= dict(zip(map(str, variable.dims), given, strict=False))
+    for variable in ordered:
+        chunked = variable.chunks if npartitions is None else None
+        for axis, (dim, size) in enumerate(zip(map(str, variable.dims), variable.shape, strict=True)):
+            if dim not in unit:
+                unit[dim] = _step(dim, chunked[axis]) if chunked else size
     sizes = {str(dim): size for variable in ordered for dim, size in variable.sizes.items()}
     return {dim: max(1, min(size, sizes[dim])) for dim, size in unit.items()}
+
+
+def _step(dim: str, chunks: tuple[int, ...]) -> int:
+    """Return the size of regions that are like the chunks of a dask array: all but the last have one size."""
+    size = sum(chunks)
+    even = math.ceil(size / len(chunks))
+    if max(chunks) - min(chunks) <= 1:
+        return even
+    common = math.gcd(*(chunks[:-1] or (size,)))
+    if math.ceil(size / common) > MOST_OF_A_CHUNK * len(chunks):
+        shown = ", ".join(map(str, chunks[:5])) + (", …" if len(chunks) > 5 else "")
+        raise UnsupportedValueError(
+            f"the chunks ({shown}) along {dim!r} have no size in common but {common}, so there would be "
+            f"{math.ceil(size / common)} regions; chunk the template evenly, such as by {even}, or give npartitions= "
+            "or shards="
+        )
+    return common
 
 
 def _rows(variable: xr.Variable, npartitions: int) -> int:
