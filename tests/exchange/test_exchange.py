@@ -227,8 +227,11 @@ def test_what_no_file_can_hold_is_named(db: Database, tmp_path: Path) -> None:
 def test_one_value(filled: Database, tmp_path: Path) -> None:
     zdb.export_files(filled, tmp_path / "t.npy", "run/traces")
     zdb.export_files(filled, tmp_path / "t.nc", ("run", "traces"))
-    with pytest.raises(KeyExistsError):
-        zdb.export_files(filled, tmp_path / "t.npy", "run/traces")
+    assert zdb.export_files(filled, tmp_path / "t.npy", "run/traces").unchanged == 1
+    with pytest.raises(KeyExistsError, match="overwrite=False"):
+        zdb.export_files(filled, tmp_path / "t.npy", "run/sharded")
+    with pytest.raises(KeyExistsError, match="is a folder"):
+        zdb.export_files(filled, tmp_path, "file")
     copy = zdb.open(tmp_path / "copy.zdb")
     zdb.import_files(tmp_path / "t.npy", copy)
     zdb.import_files(tmp_path / "t.nc", copy, "other/place")
@@ -276,15 +279,131 @@ def test_an_import_that_fails_leaves_no_empty_key(db: Database, tmp_path: Path) 
     assert db.keys(recursive=True) == ["new/a", "old/a"]
 
 
-def test_an_export_that_fails_leaves_no_folder(db: Database, tmp_path: Path) -> None:
+def test_an_export_goes_on_after_a_damaged_value(
+    db: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     db["a"] = 1
     db.set("b", np.arange(4), chunks=(2,))
-    db._engine.nodes.delete(["b/data/c/1"])
+    db["c"] = xr.Dataset({"v": ("t", np.arange(4.0))})
+    db["d"] = pd.DataFrame({"v": np.arange(4.0)})
+    db["e"] = db["f"] = np.arange(3)
+    db._engine.nodes.delete(["b/data/c/1", "c/v/c/0", "d/v/c/0"])
+    db._engine.nodes.set("e/data/c/0", b"x")
+    db._engine.nodes.set("f/zarr.json", b"{")
+    db["g"] = 2
+    report = zdb.export_files(db, tmp_path / "out")
+    assert report.copied == ["a", "g"]
+    assert list(report.failed) == ["b", "c", "d", "e", "f"]
+    assert {path.name.partition(".")[0] for path in (tmp_path / "out").iterdir() if path.name[0] != "."} == {"a", "g"}
+    assert main(["export", db.url, str(tmp_path / "out")]) == 6
+    assert "0 copied, 2 unchanged, 0 deleted, 5 failed" in capsys.readouterr().out
     with pytest.raises(zdb.errors.MissingChunkError):
-        zdb.export_files(db, tmp_path / "out")
+        zdb.export_files(db, tmp_path / "b.npy", "b")
     with pytest.raises(zdb.errors.MissingChunkError):
         zdb.export_files(db, tmp_path / "out.zip")
-    assert {path.name for path in tmp_path.iterdir()} == {"results.zdb"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results.zdb", "out"}
+
+
+def test_an_export_writes_what_changed(filled: Database, tmp_path: Path) -> None:
+    filled["list"] = np.arange(3)
+    number = len(filled.keys(recursive=True))
+    out = tmp_path / "out"
+    zdb.export_files(filled, out)
+    assert zdb.export_files(filled, out).unchanged == number
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file()}
+    filled["run/traces"] = np.arange(3.0)
+    filled.append("list", np.arange(2))
+    filled["new"] = 1
+    (out / "file").unlink()
+    (out / "words.nc").write_text("cut")
+    (out / "words.nc.zdb.json").unlink()
+    report = zdb.export_files(filled, out)
+    assert sorted(report.copied) == ["file", "list", "new", "run/traces"]
+    assert list(report.failed) == ["words"]
+    assert report.unchanged == number - 4
+    touched = {"traces.npy", "list.npy", "new.json", "file", "words.nc"}
+    for file, modified in before.items():
+        if file.name.removesuffix(".zdb.json") not in touched:
+            assert file.stat().st_mtime_ns == modified
+    assert len(np.load(out / "list.npy")) == 5
+    report = zdb.export_files(filled, out, overwrite=True)
+    assert (len(report.copied), report.unchanged) == (number + 1, 0)
+
+
+def test_a_value_of_another_format_leaves_no_file_of_the_former(db: Database, tmp_path: Path) -> None:
+    db["a"] = np.arange(3)
+    db["b"] = np.arange(3)
+    zdb.export_files(db, tmp_path / "out")
+    db["a"] = {"x": 1}
+    del db["b"]
+    zdb.export_files(db, tmp_path / "out")
+    files = {file.name for file in (tmp_path / "out").iterdir() if not file.name.startswith(".")}
+    assert files == {"a.json", "a.json.zdb.json", "b.npy", "b.npy.zdb.json"}
+
+
+@pytest.mark.parametrize("ends", ["file", "sidecar"])
+def test_an_export_that_was_killed_is_taken_up(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: str
+) -> None:
+    out = tmp_path / "out"
+    db["a0"] = 1
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == ("a2.npy" if ends == "file" else "a2.npy.zdb.json"):
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    replace = type(out).replace
+    for at in (0, 10):
+        for key in ("a1", "a2", "a3"):
+            db[key] = np.arange(at, at + 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(out), "replace", killed)
+            assert main(["export", db.url, str(out), "--quiet"]) == 130
+        (out / ".0123456789abcdef-part.npy").write_text("what kill -9 leaves")
+        assert main(["export", db.url, str(out)]) == 0
+        assert "2 copied, 2 unchanged" in capsys.readouterr().out
+        for key in ("a1", "a2", "a3"):
+            np.testing.assert_array_equal(np.load(out / f"{key}.npy"), db[key])
+        assert not list(out.glob(".*part*"))
+
+
+def test_what_others_wrote_is_not_exported_over(
+    db: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db["a"] = 1
+    db["b/c"] = 2
+    other = zdb.open(tmp_path / "other.zdb")
+    other["a"] = 3
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("1")
+    with pytest.raises(KeyExistsError, match="overwrite=False"):
+        zdb.export_files(db, out)
+    assert [file.name for file in out.iterdir()] == ["mine.txt"]
+    zdb.export_files(db, out, overwrite=True)
+    zdb.export_files(db, out)
+    with pytest.raises(KeyExistsError, match="overwrite=False"):
+        zdb.export_files(other, out)
+    with pytest.raises(KeyExistsError, match="overwrite=False"):
+        zdb.export_files(db, out, "b")
+    (out / "a.json").write_text("edited")
+    db["a"] = 4
+    assert list(zdb.export_files(db, out).failed) == ["a"]
+    assert main(["export", db.url, str(out)]) == 6
+    assert "a.json: exists; --force replaces it" in capsys.readouterr().out
+    assert (out / "a.json").read_text() == "edited"
+    zdb.export_files(db, out, overwrite=True)
+    assert (out / "a.json").read_text() == "4\n"
+    assert (out / "mine.txt").exists()
+    db["d"] = 1
+    (out / "d.json").mkdir()
+    assert list(zdb.export_files(db, out, overwrite=True).failed) == ["d"]
+    db["e/f"] = 1
+    (out / "e").write_text("1")
+    assert list(zdb.export_files(db, out, overwrite=True).failed) == ["d", "e/f"]
+    with pytest.raises(KeyExistsError, match="is a file"):
+        zdb.export_files(db, out / "mine.txt", overwrite=True)
 
 
 def test_the_commands(filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zdb.cli.arguments import column_list, json_object, row_slice
 from zdb.cli.commands import Result, open_database
+from zdb.cli.transfer import transferred
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["add_commands"]
 
 GET_KINDS = ("npy", "csv", "parquet", "nc", "json")
-INCOMPLETE = 6
 PUT_KINDS = (*GET_KINDS, "file")
 
 
@@ -34,7 +34,7 @@ def add_commands(commands: Commands) -> None:
     put.add_argument("--no-overwrite", action="store_true", help="fail if there is a value at the key")
     summary = "Write a database, or what is at a key, to files that other programs read."
     out = commands.add("export", summary, _export, "url", "destination", "[key]")
-    out.add_argument("--force", "-f", action="store_true", help="replace files that exist")
+    out.add_argument("--force", "-f", action="store_true", help="write all values, and replace files that exist")
     out.add_argument("--quiet", "-q", action="store_true", help="show no progress bar and no summary")
 
 
@@ -72,5 +72,4 @@ def _export(options: argparse.Namespace) -> Result:
     db = open_database(options, "r")
     show = not options.quiet
     report = export_files(db, options.destination, options.key, overwrite=options.force, progress=show)
-    text = "" if options.quiet and report.ok else str(report)
-    return Result(text, report.to_dict(), 0 if report.ok else INCOMPLETE)
+    return transferred(options, report)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import zdb
 from zdb.cli.arguments import storage_options
 from zdb.cli.commands import Result, open_database
+from zdb.cli.wording import in_options
 
 if TYPE_CHECKING:
     import argparse
@@ -63,5 +64,5 @@ def _ends(options: argparse.Namespace, mode: Any) -> tuple[Database, Database]:
 
 def transferred(options: argparse.Namespace, report: zdb.TransferReport) -> Result:
     """Return what a command prints that copies, and its exit code."""
-    text = "" if options.quiet and report.ok else str(report)
+    text = "" if options.quiet and report.ok else in_options(str(report), options)
     return Result(text, report.to_dict(), 0 if report.ok else DAMAGED)

@@ -87,7 +87,7 @@ def export(db: Database, key: str, target: str, *, kind: str | None, part: Part,
     kind = kind or (_KINDS[group][0] if is_stdout else KIND_OF_SUFFIX.get(path.suffix.lower()))
     if kind not in _KINDS[group]:
         known = " or ".join(f".{name}" for name in _KINDS[group])
-        asked = f".{kind}" if kind else f"{target!r}, whose suffix does not say how"
+        asked = f".{kind}" if kind else path.suffix or "a file without suffix"
         holds = "" if group == info.format else f", which holds one of format {group!r},"
         raise UnsupportedValueError(
             f"{key}: a value of format {info.format!r}{holds} is written as {known}, not as {asked}"

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from zdb.errors import FormatNotInstalledError, KeyExistsError, UnsupportedValueError
-from zdb.exchange.exporting import Part, export
-from zdb.exchange.sidecars import write_sidecar
+from zdb.engine.node import Node, node_path
+from zdb.errors import (
+    CorruptChunkError,
+    FormatNotInstalledError,
+    KeyExistsError,
+    KeyNotFoundError,
+    MissingChunkError,
+    UnreadableValueError,
+    UnsupportedValueError,
+    UnsupportedVersionError,
+)
+from zdb.exchange.sidecars import remove_temporary
+from zdb.exchange.value_files import Exporter
 from zdb.exchange.zipping import write_zip
 from zdb.keys import normalize
 from zdb.transfer.report import TransferReport
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     from zdb.database import Database
     from zdb.keys import Key
@@ -33,6 +42,20 @@ SUFFIXES = {
     "ragged": (".parquet", ".nc"),
     "file": ("",),
 }
+ALL_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+# Holds the id of the database whose export the folder is.
+MARK = ".zdb-export"
+BATCH = 256
+# What an export names and goes on.
+LEFT_OUT = (
+    UnsupportedValueError,
+    UnsupportedVersionError,
+    FormatNotInstalledError,
+    UnreadableValueError,
+    MissingChunkError,
+    CorruptChunkError,
+    KeyExistsError,
+)
 
 
 def export_files(
@@ -49,6 +72,10 @@ def export_files(
     what they were, and sub-databases folders. Beside each file lies ``<file>.zdb.json`` with the format, the remarks
     and the provenance of the value, which :func:`import_files` reads.
 
+    Each file appears when it is whole. When this is called again, only values that are new or changed are written, so
+    an export that was interrupted is taken up where it ended. Files of values that are no more stay. A ``.zip`` file is
+    written as a whole.
+
     Parameters
     ----------
     db : Database
@@ -58,25 +85,27 @@ def export_files(
     key : str or tuple of str, optional
         What to export; by default the whole database.
     overwrite : bool
-        Replace what is there; other files in the folder stay.
+        Write all values, and replace what is there; other files in the folder stay. If false, only files are replaced
+        that are as an earlier export of this database left them.
     progress : bool
         Show a bar on a terminal.
 
     Returns
     -------
     TransferReport
-        ``failed`` has the values that no file format can hold, such as pickles, and why.
+        ``failed`` has the values that were left out, and why: those that are damaged, that no file format can hold,
+        such as pickles, or whose file was written or changed by others.
 
     Raises
     ------
     KeyNotFoundError
         There is nothing at the key.
     KeyExistsError
-        The file or folder exists, and `overwrite` is false.
+        The file or folder exists, is not of an earlier export of the same, and `overwrite` is false.
     UnsupportedValueError
-        The file format cannot hold the value.
+        The file format cannot hold the one value.
     MissingChunkError, CorruptChunkError
-        A value is damaged.
+        The one value, or one of those for a ``.zip`` file, is damaged.
     """
     place = Path(target)
     path = None if key is None else normalize(key)
@@ -85,67 +114,74 @@ def export_files(
     if path is not None and info.kind != "database":
         if place.suffix.lower() == ".zip" and info.format != "file":
             raise UnsupportedValueError(f"{path}: is a value; a zip file holds a database")
-        export(db, path, str(place), kind=None, part=Part(), force=overwrite)
-        write_sidecar(db, path, place)
-        report.copied.append(path)
-        report.objects, report.nbytes = 1, place.stat().st_size
+        if place.is_dir():
+            raise KeyExistsError(f"{place}: is a folder; give the name of a file in it")
+        _note(report, path, Exporter(db, overwrite=overwrite).export(path, db._require(db._at(path)), [place]))  # noqa: SLF001
         return report
     inner = db if path is None else db.database(path)
-    is_empty = place.is_dir() and not any(place.iterdir())
-    if place.exists() and not is_empty and not overwrite:
-        raise KeyExistsError(f"{place}: exists, and overwrite=False was given")
     if place.suffix.lower() == ".zip":
+        if place.exists() and not overwrite:
+            raise KeyExistsError(f"{place}: exists, and overwrite=False was given")
         write_zip(inner, place, report)
-    elif place.exists() and not is_empty:
-        _export_into(inner, place, report, overwrite=overwrite, progress=progress)
-    else:
-        _export_whole(inner, place, report, progress=progress)
+        return report
+    _prepare(place, inner.info().id, overwrite=overwrite)
+    exporter = Exporter(inner, overwrite=overwrite)
+    keys = inner.keys(recursive=True)
+    for one, node in tqdm(_nodes(inner, keys), "export", len(keys), disable=None if progress else True):
+        try:
+            _note(report, one, _export(exporter, one, node, place / one))
+        except LEFT_OUT as error:
+            report.failed[one] = str(error)
+        except KeyNotFoundError:  # it was deleted meanwhile
+            continue
     return report
 
 
-def _export_whole(db: Database, folder: Path, report: TransferReport, *, progress: bool) -> None:
-    """Write a new folder, which appears when all is in it."""
-    temporary = folder.with_name(f".{secrets.token_hex(8)}.part")
+def _note(report: TransferReport, key: str, file: Path | None) -> None:
+    if file is None:
+        report.unchanged += 1
+        return
+    report.copied.append(key)
+    report.objects += 1
+    report.nbytes += file.stat().st_size
+
+
+def _prepare(folder: Path, identifier: str, *, overwrite: bool) -> None:
+    """Make the folder, or see that it is of an export of the same database, which is noted in it."""
+    if folder.exists() and not folder.is_dir():
+        raise KeyExistsError(f"{folder}: is a file; choose a folder")
+    mark = folder / MARK
+    if not mark.is_file() or mark.read_text("utf-8").strip() != identifier:
+        if folder.is_dir() and any(file != mark for file in folder.iterdir()) and not overwrite:
+            raise KeyExistsError(f"{folder}: exists, and overwrite=False was given")
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(f"{identifier}\n", "utf-8")
+    remove_temporary(folder)
+
+
+def _nodes(db: Database, keys: list[str]) -> Iterator[tuple[str, Node]]:
+    """Yield the keys that are still there with what is in the store."""
+    for start in range(0, len(keys), BATCH):
+        some = keys[start : start + BATCH]
+        paths = [db._at(key) for key in some]  # noqa: SLF001
+        found = db._engine.nodes.get_many([node_path(path) for path in paths])  # noqa: SLF001
+        yield from (
+            (key, Node.read(path, data)) for key, path, data in zip(some, paths, found, strict=True) if data is not None
+        )
+
+
+def _export(exporter: Exporter, key: str, node: Node, stem: Path) -> Path | None:
+    """Write a value to a file whose suffix its format says; None if it is there."""
+    name = exporter.db._engine.readable(node).format or "zarr"  # noqa: SLF001
+    if name not in SUFFIXES:
+        raise UnsupportedValueError(
+            f"{key}: no file format holds a value of format {name!r}; copy it by zdb cp, or to a .zip file"
+        )
     try:
-        temporary.mkdir(parents=True)
-        _export_into(db, temporary, report, overwrite=False, progress=progress)
-        if folder.is_dir():
-            folder.rmdir()
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _export_into(db: Database, folder: Path, report: TransferReport, *, overwrite: bool, progress: bool) -> None:
-    written: set[Path] = set()
-    for key in tqdm(db.keys(recursive=True), desc="export", disable=None if progress else True):
-        try:
-            file = _export_value(db, key, folder / key, written, overwrite=overwrite)
-        except (UnsupportedValueError, FormatNotInstalledError) as error:
-            report.failed[key] = str(error)
-            continue
-        report.copied.append(key)
-        report.objects += 1
-        report.nbytes += file.stat().st_size
-
-
-def _export_value(db: Database, key: str, stem: Path, written: set[Path], *, overwrite: bool) -> Path:
-    name = db.info(key).format
-    suffixes = SUFFIXES.get(name, ())
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    why: Exception = UnsupportedValueError(
-        f"{key}: no file format holds a value of format {name!r}; copy it by zdb cp, or to a .zip file"
-    )
-    for suffix in suffixes:
-        file = stem.with_name(f"{stem.name}{suffix}")
-        if file in written:
-            raise UnsupportedValueError(f"{key}: another value was written to {file.name}; rename one of them")
-        try:
-            export(db, key, str(file), kind=None, part=Part(), force=overwrite)
-        except UnsupportedValueError as error:
-            why = error
-            continue
-        write_sidecar(db, key, file)
-        written.add(file)
-        return file
-    raise why
+        stem.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise KeyExistsError(f"{error.filename}: is no folder; move it away") from error
+    file = exporter.export(key, node, [stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES[name]])
+    if file is not None:
+        exporter.remove_others(key, [stem.with_name(f"{stem.name}{suffix}") for suffix in ALL_SUFFIXES])
+    return file
