@@ -15,7 +15,7 @@ import pytest
 from other_processes import CONTEXT, new_process
 
 import zdb
-from zdb.errors import ClaimTimeoutError, KeyClaimedError, KeyConflictError, ReadOnlyError
+from zdb.errors import ClaimTimeoutError, InvalidSettingError, KeyClaimedError, KeyConflictError, ReadOnlyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,6 +205,15 @@ def test_what_the_function_reads_is_kept_as_the_inputs(place: Place, tmp_path: P
     assert list(db.find(inputs="sub/b")["key"]) == ["total"]
     db["after"] = db["a"]
     assert db.provenance("after").inputs == ()
+
+
+@pytest.mark.parametrize("timeout", ["a", -1, float("nan")])
+def test_a_timeout_that_is_none(place: Place, counted: Counted, timeout: Any) -> None:
+    db = place.open()
+    with pytest.raises(InvalidSettingError, match="a: timeout is a number of seconds"):
+        db.compute("a", counted, timeout=timeout)
+    assert counted.calls == 0
+    assert list(db) == []
 
 
 def test_threads_wait_for_the_one_that_computes(place: Place, tmp_path: Path) -> None:

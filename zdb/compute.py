@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from zdb.errors import KeyExistsError
+from zdb.errors import InvalidSettingError, KeyExistsError
 from zdb.formats.registry import Selection
 from zdb.handle import NOTHING, Handle, keys_read
 from zdb.write import WriteRequest, check_replaceable, write
@@ -66,6 +67,8 @@ class Computing(Handle):
             Another one is still at it after `timeout`.
         KeyConflictError
             The key lies below a value; or it is a sub-database, and `force` is true.
+        InvalidSettingError
+            `timeout` is no number of seconds.
         ReadOnlyError
             There is no value, and the database is open read-only.
         Exception
@@ -80,6 +83,8 @@ class Computing(Handle):
         >>> rate = db.compute("analysis/rate", lambda: db["spike_times"].size / 10.0)
         """
         path = self._at(key)
+        if timeout is not None and not (isinstance(timeout, Real) and timeout >= 0):
+            raise InvalidSettingError(f"{path}: timeout is a number of seconds from 0 on, not {timeout!r}")
         while True:
             if not force:
                 found = self._read_if_there(path, Selection())

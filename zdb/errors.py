@@ -198,7 +198,7 @@ class StorageError(ZdbError, OSError):
 
 
 class InvalidSettingError(ZdbError, ValueError):
-    """A setting, or an argument of :func:`zdb.open`, has a value that it cannot have."""
+    """A setting, or an argument that says how to do something, has a value that it cannot have."""
 
 
 class UnknownSettingError(ZdbError, KeyError):

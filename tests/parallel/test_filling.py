@@ -14,6 +14,7 @@ import zarr
 
 from zdb.engine.claim_record import claim_path
 from zdb.errors import (
+    InvalidSettingError,
     KeyClaimedError,
     KeyConflictError,
     KeyExistsError,
@@ -340,6 +341,9 @@ def test_a_part_that_does_not_fit_says_why(db, change, message) -> None:
         ({"cell": slice(0, 64)}, "no dimension 'cell'"),
         ({"trial": 3}, "not a slice"),
         ("all", "neither 'auto' nor"),
+        (50, "region=50 is neither 'auto' nor slices, such as"),
+        ([slice(0, 64)], "neither 'auto' nor slices"),
+        ({"trial": slice("0", "64")}, "not a slice of whole numbers"),
     ],
 )
 def test_a_region_that_is_none_says_why(db, region, message) -> None:
@@ -464,6 +468,8 @@ def test_a_job_that_died_leaves_its_part_missing(place: Place) -> None:
         (xr.Dataset({"a": ("x", pd.Categorical(["a"]))}), "pandas dtype"),
         (xr.Dataset(coords={"x": [1]}), "no variable"),
         (np.array(3.0), "no dimension"),
+        (np.zeros((0, 3)), r"shape \(0, 3\).* nothing to fill"),
+        (da.zeros((4, 0)), r"shape \(4, 0\).* nothing to fill"),
         (xr.DataArray(np.zeros(3), dims=[("x", 1)]), "are str"),
         (pd.DataFrame({"a": [1]}), "npartitions"),
     ],
@@ -473,6 +479,54 @@ def test_what_cannot_be_filled_says_why(db, value, message) -> None:
         db.create("v", value)
     assert db._engine.nodes.list_objects("v") == []
     db["v"] = 1
+
+
+@pytest.mark.parametrize("npartitions", [0, -1, "3", 2.5, True])
+@pytest.mark.parametrize("value", [np.empty(10), pd.DataFrame({"a": [1]})], ids=["array", "table"])
+def test_a_number_of_partitions_that_is_none(db, value, npartitions) -> None:
+    with pytest.raises(InvalidSettingError, match="v: npartitions is a whole number from 1 on"):
+        db.create("v", value, npartitions=npartitions)
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+    db["v"] = 1
+
+
+@pytest.mark.parametrize(("job", "jobs"), [("0", "2"), (2, 2), (-1, 2), (0, 0), (0.0, 2)])
+def test_a_job_that_is_none(db, job, jobs) -> None:
+    db.create("v", template())
+    with pytest.raises(InvalidSettingError, match=r"v: job=.* of jobs=.*whole numbers"):
+        db.resume("v", job, jobs)
+    assert db.resume("v", np.int64(1), np.int64(2)) == db.resume("v")[1::2]
+
+
+def test_a_partition_is_given_once_and_for_a_table(db) -> None:
+    db.create("v", template())
+    with pytest.raises(PartMismatchError, match="v: partition=3 and region='auto': only a table has partitions"):
+        db.write_region("v", full(), partition=3)
+    frame = pd.DataFrame({"a": [1.0]})
+    db.create("t", frame, npartitions=2)
+    with pytest.raises(PartMismatchError, match="t: partition=0 and region=1: give the number once"):
+        db.write_region("t", frame, 1, partition=0)
+    assert db.progress("v").parts + db.progress("t").parts == []
+
+
+def test_labels_that_repeat_need_a_region(db) -> None:
+    value = xr.DataArray(np.arange(8.0).reshape(4, 2), dims=("trial", "x"), coords={"trial": [1, 1, 2, 3]})
+    db.create("v", value.chunk({"trial": 2}))
+    with pytest.raises(PartMismatchError, match="v: labels along trial repeat, so region= must say"):
+        db.write_region("v", value[:2])
+    fill_all(db, "v", value)
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), value)
+
+
+def test_chunks_are_cut_to_fit_the_shards_that_are_given(db) -> None:
+    progress = db.create("v", np.empty((10, 3)), npartitions=4, shards=(5, 3))
+    assert progress.regions == [{"dim_0": slice(0, 5)}, {"dim_0": slice(5, 10)}]
+    fill = np.arange(30.0).reshape(10, 3)
+    for region in progress.regions:
+        db.write_region("v", fill[region["dim_0"]], region)
+    db.finish("v")
+    np.testing.assert_array_equal(db["v"], fill)
 
 
 def test_keys_that_cannot_take_a_value(db) -> None:

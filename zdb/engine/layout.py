@@ -142,6 +142,10 @@ def choose_parted_layout(
         `chunks` or `shards` do not fit the shape or the parts.
     """
     if shards is not None:
+        if chunks is None:
+            whole = _checked("shards", shards, shape, (1,) * len(shape))
+            most = _fill(whole, CHUNK_BYTES // _itemsize(dtype))
+            chunks = tuple(_divisor(size, one, needed=True) for size, one in zip(whole, most, strict=True))
         return choose_layout(shape, dtype, chunks=chunks, shards=shards)
     if chunks is not None:
         inner = choose_layout(parts, dtype, chunks=chunks).chunks

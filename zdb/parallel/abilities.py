@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zdb.errors import UnsupportedValueError
+from zdb.errors import InvalidSettingError, PartMismatchError, UnsupportedValueError
 from zdb.handle import Handle
 
 if TYPE_CHECKING:
@@ -66,12 +66,17 @@ class Parallel(Handle):
             The key is being filled or written.
         UnsupportedValueError
             The template is of a kind that cannot be filled.
+        InvalidSettingError
+            `npartitions` is no number of parts.
         """
         from zdb.parallel.filling import begin
         from zdb.parallel.progress import Progress
         from zdb.write import WriteRequest
 
         path = self._at(key)
+        if npartitions is not None and (not _is_whole(npartitions) or npartitions < 1):
+            raise InvalidSettingError(f"{path}: npartitions is a whole number from 1 on, not {npartitions!r}")
+        npartitions = None if npartitions is None else int(npartitions)
         self._before_writing()
         request = WriteRequest(None, chunks, shards, codec, overwrite, attrs)
         try:
@@ -118,6 +123,9 @@ class Parallel(Handle):
         path = self._at(key)
         self._engine.nodes.require_writable()
         plan, stored = self._plan(path)
+        if partition is not None and not (plan.partitions and isinstance(region, str) and region == "auto"):
+            advice = "give the number once" if plan.partitions else "only a table has partitions; give region="
+            raise PartMismatchError(f"{path}: partition={partition!r} and region={region!r}: {advice}")
         if plan.partitions:
             number = region if partition is None else partition
             write_partition(self._engine, plan, stored, part, number)
@@ -147,9 +155,15 @@ class Parallel(Handle):
 
         Raises
         ------
+        InvalidSettingError
+            There is no such job.
         NotFillingError
             The value is not being filled.
         """
+        if not (_is_whole(job) and _is_whole(jobs) and 0 <= job < jobs):
+            raise InvalidSettingError(
+                f"{self._at(key)}: job={job!r} of jobs={jobs!r}: give whole numbers, job from 0 on and below jobs"
+            )
         return self.progress(key).missing_of(job, jobs)
 
     def finish(self, key: Key) -> None:
@@ -246,3 +260,7 @@ class Parallel(Handle):
             stored = stored_dataset(self._engine, plan)
             self._plans[path] = (plan, stored)
         return plan, stored
+
+
+def _is_whole(number: Any) -> bool:
+    return not isinstance(number, bool) and hasattr(number, "__index__")

@@ -141,8 +141,6 @@ class Progress:
 
     def missing_of(self, job: int, jobs: int) -> list[Any]:
         """Return what is missing of the regions of one of several jobs."""
-        if not 0 <= job < jobs:
-            raise ValueError(f"job {job} is none of {jobs} jobs, which are numbered from 0")
         return [region for region in self.regions[job::jobs] if region in self.missing]
 
     def describe_missing(self) -> str:

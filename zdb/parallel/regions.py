@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,6 @@ from zdb.errors import MisalignedRegionError, PartMismatchError
 from zdb.formats.dtypes import codec_from_recipe, encode_array, is_lazy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from zdb.parallel.plan import Plan, Region
     from zdb.parallel.templates import Variable
 
@@ -116,11 +115,17 @@ def _given(plan: Plan, region: Any) -> Mapping[str, Any]:
         if len(region) > len(plan.variables[0].dims) or len(plan.variables) > 1:
             raise PartMismatchError(f"{plan.key}: give the region by dimension, such as {_example(plan)}")
         region = dict(zip(plan.variables[0].dims, region, strict=False))
-    given = dict(region)
-    for dim, one in given.items():
-        if not (isinstance(one, slice) or one == "auto"):
-            raise PartMismatchError(f"{plan.key}: the region of {dim!r} is {one!r}, not a slice")
-    return given
+    if not isinstance(region, Mapping):
+        raise PartMismatchError(f"{plan.key}: region={region!r} is neither 'auto' nor slices, such as {_example(plan)}")
+    for dim, one in region.items():
+        is_slice = isinstance(one, slice) and all(end is None or hasattr(end, "__index__") for end in _ends(one))
+        if not is_slice and not (isinstance(one, str) and one == "auto"):
+            raise PartMismatchError(f"{plan.key}: the region of {dim!r} is {one!r}, not a slice of whole numbers")
+    return region
+
+
+def _ends(region: slice) -> tuple[Any, Any, Any]:
+    return region.start, region.stop, region.step
 
 
 def _find(plan: Plan, dim: str, part: xr.Dataset, stored: xr.Dataset) -> slice:
@@ -132,6 +137,11 @@ def _find(plan: Plan, dim: str, part: xr.Dataset, stored: xr.Dataset) -> slice:
         missing = "the part" if dim in stored.indexes else "the value"
         raise PartMismatchError(
             f"{plan.key}: {missing} has no labels along {dim}, so region= must say where the part belongs, such as "
+            f"{_example(plan)}"
+        )
+    if not stored.indexes[dim].is_unique:
+        raise PartMismatchError(
+            f"{plan.key}: labels along {dim} repeat, so region= must say where the part belongs, such as "
             f"{_example(plan)}"
         )
     positions = stored.indexes[dim].get_indexer(part.indexes[dim])

@@ -158,6 +158,11 @@ def _check(wanted: dict[str, xr.Variable]) -> None:
             raise UnsupportedValueError(f"{what} has no dimension along which jobs could fill it; give it in memory")
         if any(size != size for size in variable.shape):
             raise UnsupportedValueError(f"{what} has chunks of unknown size")
+        if 0 in variable.shape:
+            raise UnsupportedValueError(
+                f"{what} has the shape {variable.shape}, so there is nothing to fill; write it by db.set, and "
+                "add to it by db.append"
+            )
 
 
 def _unit(wanted: dict[str, xr.Variable], options: LayoutOptions, npartitions: int | None) -> dict[str, int]:
