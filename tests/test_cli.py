@@ -87,6 +87,39 @@ def test_exit_codes(
     assert "Traceback" not in captured.err
 
 
+def test_options_stand_between_arguments(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = str(tmp_path / "y.zdb")
+    assert main(["sync", url, target, "--delete", "soma", "--quiet", "other"]) == 0
+    assert zdb.open(target, "r").keys(recursive=True) == ["other/voltage"]
+    capsys.readouterr()
+    assert main(["ls", "--long", url, "--json", "soma"]) == 0
+    assert [row["key"] for row in json.loads(capsys.readouterr().out)] == ["voltage"]
+    assert main(["ls", url, "--", "soma"]) == 0
+    assert main(["rm", target, "--force", "other/voltage", "--recursive", "none"]) == 0
+    assert main(["catalog", "heal", "--forget", str(tmp_path), "--json"]) == 0
+    assert zdb.open(target, "r").keys(recursive=True) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (["sync", "x", "y", "k", "n", "more"], "zdb sync [-h]"),
+        (["sync", "x", "y", "--bogus"], "zdb sync [-h]"),
+        (["sync", "x"], "zdb sync [-h]"),
+        (["import", "files", "a", "b", "c", "d"], "zdb import files [-h]"),
+        (["catalog", "ls", "more"], "zdb catalog ls [-h]"),
+        (["catalog", "--bogus"], "zdb catalog [-h]"),
+    ],
+)
+def test_wrong_usage_shows_that_of_the_command(
+    words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    assert raised.value.code == 2
+    assert capsys.readouterr().err.startswith(f"usage: {usage}")
+
+
 def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["nothing"])

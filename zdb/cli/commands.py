@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from zdb import Database
 
-__all__ = ["Commands", "Result", "common_options", "open_database"]
+__all__ = ["CommandParser", "Commands", "Result", "common_options", "open_database"]
 
 
 class Result(NamedTuple):
@@ -22,6 +22,29 @@ class Result(NamedTuple):
     text: str
     document: Any
     exit_code: int = 0
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parses the arguments of a command, whose options may stand between them; errors show the usage of the command."""
+
+    _is_within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments; what is unknown is an error."""
+        if self._is_within:
+            return super().parse_known_args(args, namespace)
+        self._is_within = True  # argparse parses the options by this method, and then the rest
+        try:
+            is_group = self._subparsers is not None
+            parse = super().parse_known_args if is_group else self.parse_known_intermixed_args
+            found, unknown = parse(args, namespace)
+        finally:
+            self._is_within = False
+        if unknown:
+            from zdb.redact import redact_argv
+
+            self.error(f"unrecognized arguments: {' '.join(redact_argv(unknown))}")
+        return found, unknown
 
 
 class Commands:

@@ -25,7 +25,7 @@ from zdb.cli import (
     migrate,
     transfer,
 )
-from zdb.cli.commands import Commands, common_options
+from zdb.cli.commands import CommandParser, Commands, common_options
 from zdb.cli.wording import in_options
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     common = common_options()
     parser.set_defaults(storage_options=None, json=False, allow_pickle=False, traceback=False)
     parser.add_argument("--version", action="version", version=f"zdb {zdb.__version__}")
-    commands = Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True), common)
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
+    commands = Commands(parsers, common)
     for module in MODULES:
         module.add_commands(commands)
     return parser
