@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -457,6 +459,31 @@ def test_a_job_that_died_leaves_its_part_missing(place: Place) -> None:
     db.write_region("v", full().isel(trial=slice(0, 64)))
     db.finish("v")
     xr.testing.assert_identical(db["v"].compute(), full())
+
+
+def test_a_job_whose_region_was_written_while_it_computed_changes_nothing(place: Place) -> None:
+    db = place.open()
+    db.create("v", da.empty((40, 4), chunks=(10, 4)))
+    computing, written = Event(), Event()
+
+    def slow(block: Any) -> Any:
+        computing.set()
+        assert written.wait(60)
+        return block
+
+    zeros = da.zeros((40, 4), chunks=(10, 4))
+    part = zeros.map_blocks(slow, meta=np.zeros((0, 0)))
+    region = {"dim_0": slice(0, 40)}
+    with ThreadPoolExecutor(1) as pool:
+        slower = pool.submit(place.open().write_region, "v", part, region)
+        assert computing.wait(60)
+        db.write_region("v", np.ones((40, 4)), region)
+        written.set()
+        with pytest.raises(NotFillingError, match="another job has begun to write this region anew"):
+            slower.result()
+    assert db.progress("v").complete
+    db.finish("v")
+    np.testing.assert_array_equal(db["v"], np.ones((40, 4)))
 
 
 @pytest.mark.parametrize(
