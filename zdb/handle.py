@@ -169,7 +169,8 @@ class Handle:
             data = self._engine.nodes.get(node_path(above))
             if data is not None:
                 node = Node.read(above, data)
-                return node if node.kind == VALUE else None
+                if node.kind != FOREIGN:  # which may be a group in a value
+                    return node if node.kind == VALUE else None
             above = split(above)[0]
         return None
 

@@ -369,6 +369,20 @@ def test_the_command(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
         main(["gc", db.url, "--grace", "soon"])
 
 
+def test_the_garbage_of_one_key(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        for key in ("sub/a", "sub/b", "c"):
+            db[key] = np.arange(number, 10)
+    assert {one.path for one in db.gc("sub/a", grace=0).garbage} == {"sub/a"}
+    assert main(["gc", db.url, "sub/a", "--grace", "0", "--yes"]) == 0
+    assert "old generation: sub/a" in capsys.readouterr().out
+    assert {one.path for one in db.gc("sub", grace=0).garbage} == {"sub/b"}
+    assert {one.path for one in db.database("sub").gc("b", grace=0).garbage} == {"sub/b"}
+    assert {one.path for one in db.gc(grace=0).garbage} >= {"sub/b", "c"}
+    assert main(["gc", db.url, "no"]) == 3
+    assert db.verify().ok
+
+
 def test_keys_that_are_written_are_left(shared_place: Place) -> None:
     db = shared_place.open()
     for number in range(2):

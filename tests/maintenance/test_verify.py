@@ -222,6 +222,23 @@ def test_a_key_that_is_not_there(db: Database) -> None:
     assert db.database("sub", create=True).verify().databases == 1
 
 
+@pytest.mark.parametrize("method", ["verify", "repair", "gc"])
+def test_a_part_of_a_value_is_no_key(db: Database, method: str) -> None:
+    db["sub/a"] = np.arange(3)
+    db["forest"] = xr.DataTree.from_dict({"/below": xr.Dataset({"b": ("y", [3, 4])})})
+    for key, value in (
+        ("sub/a/data", "sub/a"),
+        ("sub/a/data/c", "sub/a"),
+        ("sub/a/no", "sub/a"),
+        ("forest/below", "forest"),
+        ("forest/below/b", "forest"),
+    ):
+        with pytest.raises(KeyNotFoundError, match=f"{key}' lies in the value '{value}'"):
+            getattr(db, method)(key)
+    with pytest.raises(KeyNotFoundError, match="'a/data' lies in the value 'a'"):
+        getattr(db.database("sub"), method)("a/data")
+
+
 def replace_again_and_again(place: Place, ready: Any, done: Any) -> None:
     db = place.open("r+")
     number = 0
@@ -279,3 +296,4 @@ def test_the_command(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", db.url, "--json"]) == 6
     assert json.loads(capsys.readouterr().out)["damaged"] == ["a"]
     assert main(["verify", db.url, "b"]) == 3
+    assert main(["verify", db.url, "a/data"]) == 3

@@ -54,7 +54,9 @@ def column_list(text: str) -> list[str]:
 
 
 def duration(text: str) -> float:
-    """Parse a time such as 30s, 10min, 12h or 7d; return seconds."""
+    """Parse a time such as 30s, 10min, 12h or 7d, or 0; return seconds."""
+    if text == "0":
+        return 0
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     try:
         return float(number) * _SECONDS[text[len(number) :]]

@@ -54,8 +54,7 @@ def _repair(options: argparse.Namespace) -> Result:
 
 def _gc(options: argparse.Namespace) -> Result:
     db = open_database(options, "r+" if options.yes else "r")
-    inner = db if options.key is None else db.database(options.key)
-    report = inner.gc(dry_run=not options.yes, grace=options.grace)
+    report = db.gc(options.key, dry_run=not options.yes, grace=options.grace)
     return Result(str(report), report.to_dict())
 
 

@@ -79,7 +79,7 @@ def _opened(path: Path, kind: str, shown: str) -> Iterator[Any]:
             raise
         except (ValueError, TypeError, OSError, NotImplementedError, RecursionError) as error:
             raise UnsupportedValueError(
-                f"{shown}: cannot be read as {kind}: {error}; to keep it as it is, use --as file"
+                f"{shown}: cannot be read as {kind}: {error}; zdb put --as file keeps it as it is"
             ) from error
         yield value
 

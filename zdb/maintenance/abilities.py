@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from zdb.errors import KeyNotFoundError
 from zdb.handle import Handle
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class Maintenance(Handle):
         """
         from zdb.maintenance.verifying import Verification
 
-        path = self._path if key is None else self._at(key)
-        if key is not None and not self._engine.nodes.list_objects(path):
-            raise self._not_found(path)
+        path = self._looked_after(key)
         return Verification(self._engine, path, deep=deep, progress=progress).run()
 
     def repair(self, key: Key | None = None, dry_run: bool = True, progress: bool = False) -> RepairReport:
@@ -89,14 +88,14 @@ class Maintenance(Handle):
         """
         from zdb.maintenance.repairing import Repairs
 
-        path = self._path if key is None else self._at(key)
-        if key is not None and not self._engine.nodes.list_objects(path):
-            raise self._not_found(path)
+        path = self._looked_after(key)
         if not dry_run:
             self._engine.nodes.require_writable()
         return Repairs(self._engine, path, dry_run=dry_run, progress=progress).run()
 
-    def gc(self, dry_run: bool = True, grace: float | timedelta = timedelta(days=1)) -> GarbageReport:
+    def gc(
+        self, key: Key | None = None, dry_run: bool = True, grace: float | timedelta = timedelta(days=1)
+    ) -> GarbageReport:
         """Collect garbage: old generations, work that was never finished, and records that no value refers to.
 
         Others may read and write meanwhile; keys that they write or fill are left. If processes elsewhere hold claims
@@ -107,6 +106,8 @@ class Maintenance(Handle):
 
         Parameters
         ----------
+        key : str or tuple of str, optional
+            Only that of this value or sub-database; records are collected of whole databases only.
         dry_run : bool
             Remove nothing, and report what would be removed. This is the default.
         grace : float or timedelta
@@ -119,12 +120,29 @@ class Maintenance(Handle):
 
         Raises
         ------
+        KeyNotFoundError
+            There is nothing at the key.
         ReadOnlyError, StorageError
             The store failed.
         """
         from zdb.maintenance.garbage import GarbageCollection
 
+        path = self._looked_after(key)
         if not dry_run:
             self._engine.nodes.require_writable()
         period = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
-        return GarbageCollection(self._engine, self._path, period, dry_run=dry_run).run()
+        return GarbageCollection(self._engine, path, period, dry_run=dry_run).run()
+
+    def _looked_after(self, key: Key | None) -> str:
+        """Return the path of a value or database; what lies in a value is no key of its own."""
+        if key is None:
+            return self._path
+        path = self._at(key)
+        if (value := self._value_above(path)) is not None:
+            raise KeyNotFoundError(
+                f"{self._relative(path)!r} lies in the value {self._relative(value.path)!r} of {self.url}; give "
+                "the key of the value"
+            )
+        if not self._engine.nodes.list_objects(path):
+            raise self._not_found(path)
+        return path
