@@ -206,7 +206,7 @@ class Provenance:
         Parameters
         ----------
         duration
-            How long it took to write the value, in seconds.
+            How long it took to write the value here, in seconds, if it is not known how long it took there.
         """
         from zdb.environment import canonical_hash
         from zdb.redact import redact_credentials, redact_text
@@ -223,6 +223,7 @@ class Provenance:
             attributes["zdb_post_hoc"] = 1
         if self.inputs:
             attributes["zdb_inputs"] = json.dumps(list(self.inputs))
+        duration = duration if self.duration is None else self.duration
         if duration is not None:
             attributes["zdb_duration"] = float(duration)
         records: dict[str, dict[str, Any]] = {}

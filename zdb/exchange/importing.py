@@ -205,10 +205,12 @@ def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:
         case "array", "nc":
             return loaded["data"].data
         case "ragged", "parquet":
-            return _ragged_of_parquet(file)
+            ragged = _ragged_of_parquet(file)
         case "ragged", "nc":
-            return _ragged_of_dataset(loaded)
-    return loaded
+            ragged = _ragged_of_dataset(loaded)
+        case _:
+            return loaded
+    return ragged.to_list() if known.type == "builtins.list" else ragged
 
 
 def _ragged_of_parquet(file: Path) -> Ragged:
