@@ -61,6 +61,52 @@ def test_an_array_grows_whatever_its_chunks_are(tmp_path_factory, store, lengths
     assert db.verify().ok
 
 
+@pytest.mark.parametrize("start", [0, 1, 3])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_begins_small_gets_chunks_for_growing(place: Place, start: int, lazy: bool) -> None:
+    def objects(key: str) -> list[str]:
+        return [one for one in db._engine.nodes.list_objects(key) if not one.endswith("zarr.json")]
+
+    db = place.open()
+    whole = np.arange(4 * (10_000 + start)).reshape(-1, 4) / 3
+    db["a"] = whole[:start]
+    before = db["a"]
+    db.append("a", da.from_array(whole[start:-5], chunks=1000) if lazy else whole[start:-5])
+    db.append("a", whole[-5:])
+    np.testing.assert_array_equal(db["a"], whole)
+    np.testing.assert_array_equal(before, whole[:start])
+    db.gc(dry_run=False, grace=0)
+    assert len(objects("a")) == 1
+    runs = run(0, 40)
+    db["runs"] = runs.isel(trial=slice(0, start))
+    for first, stop in ((start, start + 1), (start + 1, 40)):
+        db.append("runs", runs.isel(trial=slice(first, stop)), "trial")
+    xr.testing.assert_identical(db["runs"].compute(), runs)
+    db.gc(dry_run=False, grace=0)
+    assert len(objects("runs")) == len(db._engine.node("runs").arrays)
+    assert db.verify().ok
+
+
+def test_chunks_that_were_chosen_stay(db) -> None:
+    db.set("a", np.zeros((0, 4)), chunks=(5, 2), codec=False)
+    db.append("a", np.ones((20, 4)))
+    array = db._engine.node("a").arrays["data"]
+    assert array.object_shape == (5, 2)
+    assert array.compressors == []
+
+
+def test_along_other_dimensions(db) -> None:
+    whole = np.arange(30.0).reshape(3, 10)
+    db.set("a", whole[:, :1], codec=False)
+    for i in range(1, 10):
+        db.append("a", whole[:, i : i + 1], "dim_1")
+    np.testing.assert_array_equal(db["a"], whole)
+    array = db._engine.node("a").arrays["data"]
+    assert array.object_shape[0] == 3
+    assert array.object_shape[1] > 10_000
+    assert array.compressors == []
+
+
 def test_a_dataset_grows_with_its_coordinates(place: Place) -> None:
     db = place.open()
     db.set("runs", run(0, 7), chunks={"trial": 4}, attrs={"note": 1})

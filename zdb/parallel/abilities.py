@@ -205,10 +205,11 @@ class Parallel(Handle):
 
         Readers see the value without the part or with all of it. Several processes may add to one value; each waits for
         the one before. Arrays, Datasets and DataArrays grow in place: what is written is proportional to the part, and
-        at most the last shard more; the chunks stay as they are. So do ragged values and tables, unless the part needs
-        another encoding, such as new categories or an index that does not go on; then they are read and written as a
-        whole, a table of dask partition by partition, with memory that stays flat. A table gets the rows as
-        :func:`pandas.concat` adds them.
+        at most the last shard more. So do ragged values and tables, unless the part needs another encoding, such as new
+        categories or an index that does not go on; then they are read and written as a whole, a table of dask partition
+        by partition, with memory that stays flat. The chunks stay as they are; only a small value in one chunk gets
+        chunks for growing when something is added to it first. A table gets the rows as :func:`pandas.concat` adds
+        them.
 
         Parameters
         ----------
@@ -235,7 +236,7 @@ class Parallel(Handle):
 
         path = self._at(key)
         self._before_writing()
-        append(self._engine, path, part, dim, self._require(path).format)
+        append(self._engine, path, part, dim, self._require(path))
 
     @property
     def _plans(self) -> dict[str, tuple[Plan, Any]]:

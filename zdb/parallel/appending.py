@@ -14,6 +14,7 @@ import numpy as np
 
 from zdb.engine.computing import store
 from zdb.engine.concurrency import concurrently
+from zdb.engine.layout import Layout
 from zdb.engine.node import VALUE, Node, dump, node_path
 from zdb.engine.options import LayoutOptions
 from zdb.engine.reader import open_steady
@@ -23,7 +24,7 @@ from zdb.engine.writer import below_documents
 from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError, WriteError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
-from zdb.parallel.growing_layout import with_layout_of
+from zdb.parallel.growing_layout import is_cut_along, layout_along, may_be_cut, with_layout_of
 from zdb.parallel.growth import growth_of
 from zdb.parallel.ragged_growth import checked_rows, growth_of_rows, with_ragged_rows
 from zdb.parallel.table_growth import WithLayout, check_rows, growth_of_table, with_rows
@@ -47,17 +48,28 @@ CONCURRENT_ARRAYS = 8
 T = TypeVar("T")
 
 
-def append(engine: PlainEngine, path: str, part: Any, dim: Any, kind: str) -> None:
-    """Add to a value that was of some kind of format; errors as in :meth:`zdb.Database.append`."""
-    if kind == "table":
+def append(engine: PlainEngine, path: str, part: Any, dim: Any, seen: Node) -> None:
+    """Add to a value that was like this when it was seen; errors as in :meth:`zdb.Database.append`."""
+    if seen.format == "table":
         _append_to_table(engine, path, part)
-    elif kind == "ragged":
+    elif seen.format == "ragged":
         _append_to_ragged(engine, path, part, dim)
     else:
-        with engine.claim(path, hand_out=False) as claim:
-            node = _value(path, claim.previous)
-            stored: Any = open_steady(engine.nodes, node)
-            _grow(engine, claim, node, stored, growth_of(node, stored, part, dim))
+        _append_to_arrays(engine, path, part, dim, anew=may_be_cut(seen))
+
+
+def _append_to_arrays(engine: PlainEngine, path: str, part: Any, dim: Any, *, anew: bool) -> None:
+    started = time.perf_counter()
+    with engine.claim(path, hand_out=anew) as claim:
+        node = _value(path, claim.previous)
+        stored: Any = open_steady(engine.nodes, node)
+        growth = growth_of(node, stored, part, dim)
+        axes = {name: axis for name, (axis, _) in growth.added.items()}
+        if anew and growth.size and is_cut_along(node, axes):
+            encoded = _with_growth(node, stored, growth)
+            engine.publish(claim, encoded, _seal(engine, node, started), LayoutOptions())
+        else:
+            _grow(engine, claim, node, stored, growth)
 
 
 def _append_to_table(engine: PlainEngine, path: str, part: Any) -> None:
@@ -193,6 +205,24 @@ def provenance(engine: PlainEngine, started: float) -> dict[str, Any]:
     for place, record in captured.records.items():
         engine.set_record(place, record)
     return captured.attributes
+
+
+def _with_growth(node: Node, stored: xr.Dataset, growth: Growth) -> xr.Dataset:
+    """Return a small value with what is added to it, to be written anew with chunks that suit one that grows."""
+    import xarray as xr
+
+    variables = {}
+    for name, variable in stored.variables.items():
+        before, data = node.arrays[str(name)], variable.values
+        layout = Layout(before.inner_shape, before.object_shape if before.inner_shape != before.object_shape else None)
+        if str(name) in growth.added:
+            axis, more = growth.added[str(name)]
+            layout = layout_along(before, axis, data.dtype.itemsize)
+            data = _joined(data, more, axis)
+        encoding = {"zdb_layout": layout, "zdb_codec": before.compressors}
+        variables[name] = xr.Variable(variable.dims, data, variable.attrs, encoding)
+    coords = xr.Coordinates({name: variables.pop(name) for name in stored.coords}, indexes={})
+    return xr.Dataset(variables, coords, {**stored.attrs, **growth.attributes})
 
 
 def _grown(node: Node, growth: Growth) -> Node:

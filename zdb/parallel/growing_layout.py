@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.layout import CHUNK_BYTES, Layout
+from zdb.engine.layout import CHUNK_BYTES, SHARD_BYTES, Layout
 from zdb.formats.jagged import VALUE
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.node import ArrayNode, Node
 
-__all__ = ["ROWS", "is_cut_to_size", "is_in_one_shard", "with_layout_of"]
+__all__ = ["ROWS", "is_cut_along", "is_cut_to_size", "is_in_one_shard", "layout_along", "may_be_cut", "with_layout_of"]
 
 # Rows in a chunk of a value that was too small for chunks; fewer of strings, which are decoded one by one.
 ROWS, TEXT_ROWS = 2**16, 2**10
@@ -25,6 +25,31 @@ def is_cut_to_size(node: Node) -> bool:
     Small ones would be followed by objects as small. Others are shards, each of which would be written with every part.
     """
     return "zdb_appends" not in node.attributes and any(map(_is_one_object, node.arrays.values()))
+
+
+def may_be_cut(node: Node) -> bool:
+    """Whether :func:`is_cut_along` may be true for a value, along whatever dimension."""
+    return "zdb_appends" not in node.attributes and node.nbytes <= SHARD_BYTES
+
+
+def is_cut_along(node: Node, axes: dict[str, int]) -> bool:
+    """Whether arrays that get longer along these axes are small objects of just their size, as in `is_cut_to_size`."""
+    growing = [(node.arrays[name], axis) for name, axis in axes.items()]
+    return (
+        may_be_cut(node)
+        and sum(array.nbytes for array, _ in growing) < CHUNK_BYTES
+        and any(array.object_shape[axis] == max(1, array.shape[axis]) for array, axis in growing)
+    )
+
+
+def layout_along(array: ArrayNode, axis: int, itemsize: int) -> Layout:
+    """The chunks of an array that gets longer along an axis, if it is now one object."""
+    inner, outer = array.inner_shape, array.object_shape
+    if inner != outer or outer[axis] != max(1, array.shape[axis]):
+        return Layout(inner, outer if outer != inner else None)
+    beside = math.prod(outer) // outer[axis]
+    rows = TEXT_ROWS // beside if array.dtype == "string" else CHUNK_BYTES // (beside * itemsize)
+    return Layout((*outer[:axis], max(outer[axis], rows), *outer[axis + 1 :]), None)
 
 
 def is_in_one_shard(array: ArrayNode) -> bool:
