@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from maintenance.samples import fill
+from maintenance.samples import damage, fill
 from transfer.comparing import assert_same
 
 import zdb
@@ -314,6 +314,17 @@ def test_an_export_goes_on_after_a_damaged_value(
     with pytest.raises(zdb.errors.MissingChunkError):
         zdb.export_files(db, tmp_path / "out.zip")
     assert {path.name for path in tmp_path.iterdir()} == {"results.zdb", "out"}
+
+
+@pytest.mark.parametrize("options", [{"chunks": (5,)}, {"chunks": (5,), "shards": (10,)}, {"codec": False}])
+def test_no_damaged_chunk_gets_into_a_zip_file(db: Database, tmp_path: Path, options: dict[str, Any]) -> None:
+    db["whole"] = np.arange(3)
+    db.set("a", np.arange(20.0), **options)
+    zdb.export_files(db, tmp_path / "whole.zip")
+    damage(db, "a/data/c/0", "flip", 0.5)
+    with pytest.raises(zdb.errors.CorruptChunkError, match=r"^a: chunk a/data/c/0 is damaged"):
+        zdb.export_files(db, tmp_path / "out.zip")
+    assert not (tmp_path / "out.zip").exists()
 
 
 def test_an_export_writes_what_changed(filled: Database, tmp_path: Path) -> None:

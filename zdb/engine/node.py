@@ -256,10 +256,14 @@ class Node:
         }
         return {"": self.attributes, **nested}
 
-    def object_paths(self) -> Iterator[str]:
-        """Paths of all objects of a value: its metadata, that of its arrays and groups, and all chunks."""
+    def metadata_paths(self) -> Iterator[str]:
+        """Paths of the metadata of a value, and of its arrays and groups."""
         yield node_path(self.path)
         yield from (node_path(f"{self.path}/{name}") for name in [*self.arrays, *self.groups] if name)
+
+    def object_paths(self) -> Iterator[str]:
+        """Paths of all objects of a value: its metadata, and all chunks."""
+        yield from self.metadata_paths()
         for array in self.arrays.values():
             yield from array.object_paths()
 

@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import secrets
 import zipfile
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
+from zdb.engine.checksums import ObjectCheck
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, FOREIGN, VALUE, node_path
 from zdb.engine.plain import RECORDS
-from zdb.errors import MissingChunkError
+from zdb.errors import CorruptChunkError, MissingChunkError
 from zdb.maintenance.walking import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from zdb.database import Database
+    from zdb.engine.node import Node
     from zdb.transfer.report import TransferReport
+
+    Check = Callable[[bytes], None]
 
 __all__ = ["write_zip"]
 
 RECORD_GROUPS = (RECORDS, f"{RECORDS}/environments", f"{RECORDS}/histories")
 
 
+class _Object(NamedTuple):
+    """Where an object lies in the store and in the file, the key of its value, and what checks it, if anything."""
+
+    path: str
+    name: str
+    key: str
+    check: Check | None
+
+
 def write_zip(db: Database, target: Path, report: TransferReport) -> None:
     """Write the objects of a database that are in use and the records of the provenance.
 
     The file appears when it is whole. Chunks are compressed already and are stored as they are.
+
+    Raises
+    ------
+    MissingChunkError, CorruptChunkError
+        A value is damaged.
     """
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as file:
-            for path, data in concurrently(lambda one: _read(db, one), _paths(db, report)):
+            for path, data in concurrently(lambda one: _read(db, one), _objects(db, report)):
                 file.writestr(path, data)
                 report.objects += 1
                 report.nbytes += len(data)
@@ -43,8 +62,7 @@ def write_zip(db: Database, target: Path, report: TransferReport) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _paths(db: Database, report: TransferReport) -> Iterator[tuple[str, str]]:
-    """Yield the paths of objects in the store, and what they are called in the file."""
+def _objects(db: Database, report: TransferReport) -> Iterator[_Object]:
     start = len(db._path) + 1 if db._path else 0  # noqa: SLF001
     for path, node, error in walk(db._engine, db._path):  # noqa: SLF001
         if error:
@@ -52,19 +70,32 @@ def _paths(db: Database, report: TransferReport) -> Iterator[tuple[str, str]]:
         if node is None:
             continue
         if node.kind == DATABASE or (node.kind == FOREIGN and db._engine.is_database(node)):  # noqa: SLF001
-            objects = iter([node_path(path)])
+            objects: Iterator[tuple[str, Check | None]] = iter([(node_path(path), None)])
         else:
             report.copied.append(path[start:])
             nodes = db._engine.nodes  # noqa: SLF001
-            objects = node.object_paths() if node.kind == VALUE else iter(nodes.list_objects(path))
-        yield from ((one, one[start:]) for one in objects)
+            objects = _of_value(node) if node.kind == VALUE else ((one, None) for one in nodes.list_objects(path))
+        yield from (_Object(one, one[start:], path[start:], check) for one, check in objects)
 
 
-def _read(db: Database, paths: tuple[str, str]) -> tuple[str, bytes]:
-    data = db._engine.nodes.get(paths[0])  # noqa: SLF001
+def _of_value(node: Node) -> Iterator[tuple[str, Check | None]]:
+    """Yield the paths of all objects, and what checks those that are chunks or shards."""
+    yield from ((path, None) for path in node.metadata_paths())
+    for array in node.arrays.values():
+        check = ObjectCheck(array)
+        yield from ((array.object_path(place), partial(check, place)) for place in array.places())
+
+
+def _read(db: Database, one: _Object) -> tuple[str, bytes]:
+    data = db._engine.nodes.get(one.path)  # noqa: SLF001
     if data is None:
-        raise MissingChunkError(f"{paths[0]} is not in the store; see zdb verify")
-    return paths[1], data
+        raise MissingChunkError(f"{one.path} is not in the store; see zdb verify")
+    try:
+        if one.check is not None:
+            one.check(data)
+    except ValueError as error:
+        raise CorruptChunkError(f"{one.key}: chunk {one.path} is damaged: {error}; see zdb verify") from error
+    return one.name, data
 
 
 def _records(db: Database) -> Iterator[tuple[str, bytes]]:
