@@ -259,6 +259,21 @@ def test_nodes_that_cannot_be_read(db: Database) -> None:
     assert db.verify().damaged == ["small"]
 
 
+def test_a_value_that_lost_its_node(place: Place) -> None:
+    db = place.open()
+    db.set("a", np.arange(6), chunks=(2,))
+    db.set("a", np.arange(8), chunks=(2,))
+    db._engine.nodes.delete(["a/zarr.json"])
+    before = snapshot(db)
+    assert actions(db) == [("a", "rescue")]
+    assert db.gc(grace=0, dry_run=False).garbage == []
+    assert before.items() <= snapshot(db).items()
+    assert actions(db, dry_run=False) == [("a", "rescue")]
+    np.testing.assert_array_equal(db["a"]["data"].values, np.arange(8))
+    assert db.verify().ok
+    assert db.repair().repairs == []
+
+
 def test_ids_and_a_root_that_hides_keys(db: Database) -> None:
     db["a"] = 1
     db.consolidate()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,6 +17,7 @@ from maintenance.samples import damage, damages, fill, objects_in_use
 from other_processes import CONTEXT, new_process
 
 from zdb.cli import main
+from zdb.engine.claim import Claim
 from zdb.engine.node import Node, dump, node_path
 from zdb.errors import KeyNotFoundError
 
@@ -187,6 +190,63 @@ def test_nodes_names_and_ids(db: Database, tmp_path: Path) -> None:
         ("gone", "node"),
         ("newer", "node"),
     ]
+
+
+def test_a_value_that_lost_its_node(place: Place) -> None:
+    db = place.open()
+    fill(db)
+    db.create("filled", da.zeros((4, 3), chunks=(2, 3)))
+    db.write_region("filled", np.ones((4, 3)), {})
+    nodes = db._engine.nodes
+    keys = ["file", "forest", "run/traces", "scalar", "words"]
+    nodes.delete([node_path(key) for key in keys])
+    for report in (db.verify(), db.verify(deep=False)):
+        assert report.damaged == keys
+        assert {problem.kind for problem in report.problems} == {"node"}
+        assert report.unfinished == ["filled"]
+    assert "its array data is whole" in str(db.verify("scalar"))
+    nodes.delete(["words/data/zarr.json", *(path for path in nodes.list_objects("file") if "content/" in path)])
+    assert db.verify().damaged == ["forest", "run/traces", "scalar"]
+
+
+def write_and_stop_before_the_commit(place: Place, ready: Any) -> None:
+    db = place.open("r+")
+    commit = Claim.commit
+
+    def stop(self: Claim, make: Any) -> None:
+        if self.path == "new/deep":
+            ready.set()
+            time.sleep(600)
+        commit(self, make)
+
+    Claim.commit = stop  # type: ignore[method-assign]
+    db["new/deep"] = np.arange(5)
+
+
+def test_what_a_killed_writer_left_has_not_lost_its_node(shared_place: Place) -> None:
+    """All but the node is there, also when garbage collection has looked, until the grace period is over."""
+    db = shared_place.open()
+    ready = CONTEXT.Event()
+    writer = new_process(write_and_stop_before_the_commit, shared_place, ready)
+    writer.start()
+    try:
+        assert ready.wait(180)
+        assert db.verify().ok
+    finally:
+        writer.kill()
+        writer.join()
+    left = db._engine.nodes.list_objects("new/deep")
+    assert "new/deep/data/zarr.json" in left
+    for _ in range(2):
+        report = db.verify()
+        assert report.ok
+        assert report.unfinished == ["new"]
+        assert db.repair(dry_run=False).repairs == []
+        db.gc(dry_run=False)
+        assert db._engine.nodes.list_objects("new/deep") == left
+    db.gc(dry_run=False, grace=0)
+    assert db._engine.nodes.list_objects("new/deep") == []
+    assert db.verify().ok
 
 
 def test_provenance_records(db: Database) -> None:

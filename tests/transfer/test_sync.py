@@ -152,6 +152,19 @@ def test_a_value_whose_bytes_changed_is_not_copied(db: Database, tmp_path: Path,
     assert_same(db, target)
 
 
+def test_what_lost_its_node_is_not_deleted_from_the_target(db: Database, tmp_path: Path) -> None:
+    db["a"] = np.arange(3)
+    db["sub/b"] = 1
+    target = zdb.open(tmp_path / "copy.zdb")
+    db.sync_to(target)
+    db._engine.nodes.delete(["a/zarr.json", "sub/zarr.json"])
+    db._engine.nodes.set("begun/data/c/0", b"x")
+    report = db.sync_to(target, delete=True)
+    assert list(report.failed) == ["a", "sub"]
+    assert "lost its node" in report.failed["a"]
+    assert target.keys(recursive=True) == ["a", "sub/b"]
+
+
 def test_a_reader_of_the_target_keeps_its_generation(db: Database, tmp_path: Path) -> None:
     target = zdb.open(tmp_path / "copy.zdb")
     for number in range(6):

@@ -299,7 +299,7 @@ class PlainEngine(Lookup):
         KeyConflictError
             It cannot be read, and was a database: values lie below it.
         """
-        with self.claim(path, hand_out=False, damaged=True) as claim:
+        with self.claim(path, hand_out=self.nodes.loses_answers, damaged=True) as claim:
             while claim.previous is not None or (claim.is_damaged and not self.is_part_of_value(path)):
                 is_database = claim.previous is not None and self.is_database(claim.previous)
                 if is_database:
@@ -308,7 +308,12 @@ class PlainEngine(Lookup):
                         return False
                 elif claim.is_damaged:
                     self.require_nothing_below(path)
-                if claim.remove(is_database=is_database):
+                try:
+                    is_removed = claim.remove(is_database=is_database)
+                except BaseException:
+                    claim.give_up(settled=False)  # which tells that what is left has not lost its node
+                    raise
+                if is_removed:
                     self._drop(path)
                     return True
                 claim.look_again()

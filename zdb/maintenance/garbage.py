@@ -18,6 +18,7 @@ from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, VALUE, node_path
 from zdb.engine.plain import RECORDS
 from zdb.errors import CorruptChunkError, KeyClaimedError, KeyConflictError
+from zdb.maintenance.inspecting import without_node
 from zdb.maintenance.report import Garbage, GarbageReport
 from zdb.maintenance.walking import BATCH, Found, parsed, walk
 
@@ -174,7 +175,9 @@ class GarbageCollection:
         below = self._engine.nodes_below(path)
         for node in below:
             self._use(node)
-        return [] if below else [Pile("unfinished", path, listed)]
+        if below or without_node(self._engine, path):
+            return []
+        return [Pile("unfinished", path, listed)]
 
     def drop(self, path: str) -> bool:
         """Remove what lies at a prefix without a node, and return whether it is old enough."""
@@ -222,6 +225,8 @@ class GarbageCollection:
             node = parsed(record.key, data).node
             is_old = record.state == "held" or record.key in self._silent or self._is_old(one)
             if not record.is_spent(node) or not is_old:
+                continue
+            if node is None and self._nodes.list_objects(record.key):  # it tells that what is there was only begun
                 continue
             if self._dry_run or self._nodes.remove(one.path, tagged.tag):
                 self.report.garbage.append(Garbage("claim", one.path.rpartition("/")[0], 1, one.size))

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import NONSENSE, ArrayNode, Node, key_encoding, node_path
+from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path
+from zdb.engine.node import NONSENSE, ArrayNode, Node, group_document, key_encoding, node_path
 from zdb.errors import CorruptChunkError
+from zdb.keys import split
 from zdb.maintenance.report import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zdb.engine.plain import PlainEngine
     from zdb.engine.store import NodeStore
 
-__all__ = ["Inspection", "inspect", "rebuilt"]
+__all__ = ["Inspection", "inspect", "rebuilt", "was_begun", "without_node"]
 
 JSONDict = dict[str, Any]
 
@@ -92,6 +95,47 @@ def rebuilt(nodes: NodeStore, node: Node, *, any_generation: bool = False) -> No
             metadata[path[len(node.path) + 1 : -len("/zarr.json")]] = document
     consolidated = {"kind": "inline", "must_understand": False, "metadata": metadata}
     return Node(node.path, {**node.document, "consolidated_metadata": consolidated})
+
+
+def without_node(engine: PlainEngine, path: str) -> Node | None:
+    """Return the arrays at a path, as plain Zarr, if a value was there that lost its node.
+
+    What a writer has begun looks alike: chunks come first, then the metadata of the arrays, then the node. But its
+    claim says so, also when it was killed.
+
+    Returns
+    -------
+    Node or None
+        None if there are no arrays, some are not whole, or a writer has begun there.
+    """
+    nodes = engine.nodes
+    sizes = {one.path: one.size for one in nodes.list_status(path)}
+    found = rebuilt(nodes, Node(path, group_document({})), any_generation=True)
+    try:
+        is_whole = all(sizes.get(one) for array in found.arrays.values() for one in array.object_paths())
+    except NONSENSE:
+        return None
+    if (
+        not found.arrays
+        or not is_whole
+        or was_begun(engine, *(split(array.path)[0] for array in found.arrays.values()))
+    ):
+        return None
+    # Who committed after the listing has given the claim back since then.
+    return found if nodes.get(node_path(path)) is None else None
+
+
+def was_begun(engine: PlainEngine, *paths: str) -> bool:
+    """Whether a claim tells that somebody has begun to write a key, or one above it, and not finished."""
+    keys: set[str] = set()
+    for path in paths:
+        while path and path not in keys:
+            keys.add(path)
+            path = split(path)[0]
+    places = [claim_path(key) for key in sorted(keys)]
+    found = [one for one in engine.nodes.read_tagged_many(places) if one is not None]
+    records = [ClaimRecord.parse(one) for one in found]
+    return any(one is None or one.state != "free" or one.generation != CLEAN for one in records)
 
 
 def _check_attributes(found: Inspection) -> None:

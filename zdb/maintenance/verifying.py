@@ -13,7 +13,7 @@ from zdb.engine.plain import RECORDS
 from zdb.environment import canonical_hash
 from zdb.errors import CorruptChunkError, InvalidKeyError, MissingChunkError
 from zdb.keys import check_name, split
-from zdb.maintenance.inspecting import Inspection, inspect
+from zdb.maintenance.inspecting import Inspection, inspect, without_node
 from zdb.maintenance.report import Problem, VerifyReport
 from zdb.maintenance.walking import Found, walk
 
@@ -131,6 +131,10 @@ class Verification:
         if below:
             message = f"is not in the store, and hides {below[0].path}" + " and others" * (len(below) > 1)
             self._report(path, "node", node_path(path), message)
+        elif lost := without_node(self._engine, path):
+            names = ", ".join(lost.arrays)
+            whole = f"its arrays {names} are whole" if len(lost.arrays) > 1 else f"its array {names} is whole"
+            self._report(path, "node", node_path(path), f"is not in the store; {whole}")
         else:
             self.report.unfinished.append(path)
 

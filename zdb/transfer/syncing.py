@@ -18,6 +18,7 @@ from zdb.errors import (
     ZdbError,
 )
 from zdb.keys import join
+from zdb.maintenance.inspecting import was_begun, without_node
 from zdb.maintenance.walking import BATCH, Found, walk
 from zdb.transfer.copying import Copied, Copier, CopyJob, is_copy
 from zdb.transfer.report import TransferReport
@@ -110,8 +111,9 @@ class _Transfer:
         """Yield what has to be copied; databases are made as they come."""
         while some := list(islice(found, BATCH)):
             for one in some:
-                if one.error:
-                    self.report.failed[one.path] = one.error
+                error = one.error or (self._lost_at(one.path) if one.node is None else "")
+                if error:
+                    self.report.failed[one.path] = error
             nodes = [one.node for one in some if one.node is not None]
             paths = [self._target_path(node.path) for node in nodes]
             there = self.target.engine.nodes.get_many([node_path(path) for path in paths])
@@ -124,6 +126,15 @@ class _Transfer:
                     self.report.skipped[node.path] = str(error)
                 else:
                     yield from jobs
+
+    def _lost_at(self, path: str) -> str:
+        """Say what lost its node at a path without one; nothing if writing there was only begun."""
+        engine = self.source.engine
+        below = engine.nodes_below(path)
+        is_lost = bool(below) and not was_begun(engine, path) and engine.nodes.get(node_path(path)) is None
+        if is_lost or without_node(engine, path):
+            return f"{path}: lost its node in {engine.nodes.url}; see zdb verify, and let zdb repair make it again"
+        return ""
 
     def _target_path(self, path: str) -> str:
         below = path[len(self.source.path) :].strip("/")
