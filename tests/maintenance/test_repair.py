@@ -17,11 +17,14 @@ from maintenance.samples import damage, damages, fill, objects_in_use
 import zdb
 from zdb.cli import main
 from zdb.engine.node import Node, dump, node_path
+from zdb.environment import canonical_hash
 from zdb.errors import KeyNotFoundError, MissingChunkError, ReadOnlyError
 from zdb.maintenance.verifying import Verification
+from zdb.process import NotebookHistory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from places import Place
 
@@ -272,6 +275,34 @@ def test_a_value_that_lost_its_node(place: Place) -> None:
     np.testing.assert_array_equal(db["a"]["data"].values, np.arange(8))
     assert db.verify().ok
     assert db.repair().repairs == []
+
+
+@pytest.mark.parametrize("how", ["lose", "cut", "flip"])
+@pytest.mark.parametrize("folder", ["environments", "histories"])
+def test_a_damaged_record_is_left_to_writers(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, how: str
+) -> None:
+    history = {"cells": ["1 + 1"]}
+    monkeypatch.setattr(NotebookHistory, "current", lambda _: (canonical_hash(history), history))
+    db["a"] = np.arange(5)
+    db["b"] = np.arange(5)
+    nodes = db._engine.nodes
+    (record,) = (one for one in nodes.list_objects(f"_zdb/{folder}") if one.count("/") == 3)
+    content = nodes.get(record)
+    where = (content or b"").index(b"1 + 1" if folder == "histories" else b"python") / len(content or b"")
+    damage(db, record, how, where + 0.001)
+    damage(db, "a/data/c/0", "cut", 0.5)
+    report = db.repair(dry_run=False)
+    assert [(one.key, one.action) for one in report.repairs] == [(record.rpartition("/")[0], "none"), ("a", "mark")]
+    assert "a writer with the same environment" in report.repairs[0].message
+    db.gc(dry_run=False, grace=0)
+    assert db.provenance("b").created
+    target = zdb.open(tmp_path / "copy.zdb")
+    assert list(db.sync_to(target).failed) == ["a"]
+    assert {one.kind for one in target.verify().problems} == {"record"}
+    zdb.open(db.url)["a"] = 1
+    assert nodes.get(record) == content
+    assert db.verify().ok
 
 
 def test_ids_and_a_root_that_hides_keys(db: Database) -> None:

@@ -264,15 +264,17 @@ class PlainEngine(Lookup):
         place = f"{RECORDS}/{path}"
         if time.monotonic() < self._records.get(place, 0):
             return
-        if self.nodes.get(node_path(place)) is None:
+        document = dump(group_document(attributes))
+        data = self.nodes.get(node_path(place))
+        if data is None:
             for group in (RECORDS, split(place)[0]):
                 if self.nodes.get(node_path(group)) is None:
                     self.nodes.create(node_path(group), dump(group_document({})))
-            self.nodes.create(node_path(place), dump(group_document(attributes)))
+            self.nodes.create(node_path(place), document)
+        elif Node.read(place, data).attributes != attributes:  # it was damaged
+            self.nodes.set(node_path(place), document)
         elif datetime.now(UTC) - self.modified(place) > RECORD_RENEWAL:
-            self.nodes.set(
-                node_path(place), dump(group_document(attributes))
-            )  # what is old and not referred to is collected
+            self.nodes.set(node_path(place), document)  # what is old and not referred to is collected
         self._records[place] = time.monotonic() + RECORD_MEMORY
 
     def modified(self, path: str) -> datetime:
@@ -280,8 +282,10 @@ class PlainEngine(Lookup):
         return self.nodes.modified(node_path(path)) or datetime(1970, 1, 1, tzinfo=UTC)
 
     def record(self, path: str) -> JSONDict | None:
+        """Return a record below ``_zdb``; None if it is lost or cannot be read."""
         data = self.nodes.get(node_path(f"{RECORDS}/{path}"))
-        return None if data is None else Node.parse(path, data).attributes
+        node = None if data is None else Node.read(path, data)
+        return None if node is None or node.error else node.attributes
 
     def delete(self, path: str, *, only_empty: bool = False) -> bool:
         """Remove a value or a database with all that is in it, and tell whether it did.

@@ -294,12 +294,14 @@ class GarbageCollection:
                 self._nodes.set(node_path(f"{RECORDS}/{record}"), removed[record])
 
     def _with_locks(self, records: Iterable[str]) -> set[str]:
-        """Add the records that records refer to."""
+        """Add the records that records refer to; all that there may be, if one of them cannot be read."""
         found = set(records)
         for one in records:
-            lock = (self._engine.record(one) or {}).get("pixi_lock")
-            if lock:
-                found.add(f"environments/{lock}")
+            record = self._engine.record(one)
+            if record is None:
+                found |= {f"environments/{name}" for name in self._nodes.list_names(f"{RECORDS}/environments")}
+            elif "pixi_lock" in record:
+                found.add(f"environments/{record['pixi_lock']}")
         return found
 
 

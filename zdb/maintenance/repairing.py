@@ -44,7 +44,7 @@ BUSY = "is being written, or filled by jobs; repair it when that has ended"
 LOSSES = {"missing chunk", "damaged chunk", "checksum", "value"}
 BY_HAND = {
     "name": "give it a legal name by hand",
-    "record": "copy it from another database with the same environment",
+    "record": "a writer with the same environment and history writes it again, or copy it from another database",
     "value": "write the value again, or copy it from another database",
 }
 
@@ -116,6 +116,8 @@ class Repairs:
             advice = BY_HAND.get(problem.kind)
             if advice and (problem.kind != "value" or self._previous(key) is None):
                 self._note(key, "none", f"{problem.path} {problem.message}; {advice}")
+        if not kinds - {"name", "record"}:
+            return
         if "node" in kinds:
             self._repair_node(key, problems)
         elif not key and "consolidated metadata" in kinds:

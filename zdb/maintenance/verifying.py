@@ -11,7 +11,7 @@ from zdb.engine.decoding import ArrayDecoder
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, node_path
 from zdb.engine.plain import RECORDS
 from zdb.environment import canonical_hash
-from zdb.errors import CorruptChunkError, InvalidKeyError, MissingChunkError
+from zdb.errors import InvalidKeyError, MissingChunkError
 from zdb.keys import check_name, split
 from zdb.maintenance.inspecting import Inspection, inspect, without_node
 from zdb.maintenance.report import Problem, VerifyReport
@@ -308,17 +308,16 @@ class Verification:
         place = f"{RECORDS}/{record}"
         first, number = self._records[record]
         needed = f"needed by {first}" + (f" and {number - 1} more" if number > 1 else "")
-        try:
-            found = self._engine.record(record)
-        except CorruptChunkError as error:
-            self._report(place, "record", node_path(place), f"{error}; {needed}")
-            return
+        data = self._nodes.get(node_path(place))
+        found = None if data is None else Node.read(place, data)
         if found is None:
             self._report(place, "record", node_path(place), f"is not in the store; {needed}")
-        elif canonical_hash(found) != record.rpartition("/")[2]:
+        elif found.error:
+            self._report(place, "record", node_path(place), f"{found.error}; {needed}")
+        elif canonical_hash(found.attributes) != record.rpartition("/")[2]:
             self._report(place, "record", node_path(place), f"does not match its SHA-256; {needed}")
-        elif "pixi_lock" in found:
-            self._refer(f"environments/{found['pixi_lock']}", place)
+        elif "pixi_lock" in found.attributes:
+            self._refer(f"environments/{found.attributes['pixi_lock']}", place)
 
 
 def _is_same(now: Node, before: Node) -> bool:

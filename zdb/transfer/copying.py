@@ -28,6 +28,7 @@ from zdb.engine.node import (
     previous_path,
 )
 from zdb.engine.plain import new_id, small_document
+from zdb.environment import canonical_hash
 from zdb.errors import (
     ClaimLostError,
     CorruptChunkError,
@@ -307,7 +308,7 @@ class Copier:
 
     def _copy_record(self, path: str) -> None:
         record = None if path in self._records else self.source.record(path)
-        if record is None:
+        if record is None or canonical_hash(record) != path.rpartition("/")[2]:
             return
         if "pixi_lock" in record:
             self._copy_record(f"environments/{record['pixi_lock']}")
