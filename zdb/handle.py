@@ -14,6 +14,7 @@ from zdb.errors import (
     PickleRefusedError,
     StaleValueError,
     UnsupportedVersionError,
+    ZdbError,
 )
 from zdb.formats import registry
 from zdb.formats.objects import decode_attributes
@@ -126,7 +127,17 @@ class Handle:
                 "trust who wrote it, open the database with allow_pickle=True"
             )
         opened = self._engine.open_value(node)
-        return chosen.select(opened, selection) if selection else chosen.decode(opened)
+        if selection:
+            return chosen.select(opened, selection)
+        try:
+            return chosen.decode(opened)
+        except KeyError as error:
+            if isinstance(error, ZdbError) or chosen.executes_code:
+                raise
+            raise CorruptChunkError(
+                f"{node.path}: the metadata lack {error}; let zdb repair, or db.repair(dry_run=False), rescue what is "
+                "there"
+            ) from error
 
     def _check_whole(self, node: Node) -> None:
         if "zdb_lost" in node.attributes:

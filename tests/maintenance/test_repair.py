@@ -18,7 +18,7 @@ import zdb
 from zdb.cli import main
 from zdb.engine.node import Node, dump, node_path
 from zdb.environment import canonical_hash
-from zdb.errors import KeyNotFoundError, MissingChunkError, ReadOnlyError
+from zdb.errors import CorruptChunkError, KeyNotFoundError, MissingChunkError, ReadOnlyError
 from zdb.maintenance.verifying import Verification
 from zdb.process import NotebookHistory
 
@@ -245,6 +245,34 @@ def test_metadata_is_rebuilt_from_the_arrays_and_the_other_way_round(db: Databas
     for key, value in values.items():
         xr.testing.assert_identical(db.dataset(key).load(), value)
     assert bytes(db["file"]) == b"content of a file"
+
+
+@pytest.mark.parametrize("kept", [None, {}, {"metadata": None}, {"metqdata": {}}, {"metadata": {}}, []])
+def test_consolidated_metadata_without_the_arrays(db: Database, tmp_path: Path, kept: Any) -> None:
+    db["r"] = [np.arange(3.0), np.arange(2.0)]
+    changed = {**document(db, "r"), "consolidated_metadata": kept}
+    db._engine.nodes.set("r/zarr.json", dump(changed))
+    assert {(one.key, one.kind) for one in db.verify().problems} == {("r", "consolidated metadata")}
+    with pytest.raises(CorruptChunkError, match="zdb repair"):
+        _ = db["r"]
+    if kept != {"metadata": {}}:
+        target = zdb.open(tmp_path / "copy.zdb")
+        assert list(db.sync_to(target).failed) == ["r"]
+        assert "r" not in target
+    assert db.repair(dry_run=False).ok
+    np.testing.assert_array_equal(db["r"][1], np.arange(2.0))
+    assert db.verify().ok
+
+
+def test_a_value_without_one_of_its_arrays(db: Database) -> None:
+    db["r"] = [np.arange(3.0), np.arange(2.0)]
+    changed = document(db, "r")
+    del changed["consolidated_metadata"]["metadata"]["row_size"]
+    db._engine.nodes.set("r/zarr.json", dump(changed))
+    with pytest.raises(CorruptChunkError, match="the metadata lack 'row_size'"):
+        _ = db["r"]
+    assert db.repair(dry_run=False).ok
+    np.testing.assert_array_equal(db["r"][1], np.arange(2.0))
 
 
 def test_nodes_that_cannot_be_read(db: Database) -> None:

@@ -237,6 +237,18 @@ class Node:
         consolidated = self.document.get("consolidated_metadata") or {}
         return consolidated.get("metadata") or {}
 
+    def check(self) -> None:
+        """Raise one of `NONSENSE` if the metadata of a value make no sense."""
+        if not self.has_consolidated:
+            raise ValueError("there is no consolidated metadata")
+        for array in self.arrays.values():
+            array.check()
+
+    @property
+    def has_consolidated(self) -> bool:
+        """Whether there is consolidated metadata, as all values have."""
+        return isinstance((self.document.get("consolidated_metadata") or {}).get("metadata"), dict)
+
     @cached_property
     def arrays(self) -> dict[str, ArrayNode]:
         """The arrays of a value by name, ``group/name`` for those in nested groups."""

@@ -246,8 +246,14 @@ class PlainEngine(Lookup):
         """
         from zdb.engine.reader import open_value
 
+        self.check(node)
         with self._making_sense(node.path):
             return open_value(self.nodes, node)
+
+    def check(self, node: Node) -> None:
+        """Raise :class:`~zdb.errors.CorruptChunkError` if the metadata of a value make no sense."""
+        with self._making_sense(node.path):
+            node.check()
 
     @contextlib.contextmanager
     def _making_sense(self, path: str) -> Iterator[None]:

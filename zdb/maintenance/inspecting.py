@@ -60,14 +60,14 @@ def inspect(nodes: NodeStore, node: Node, *, deep: bool) -> Inspection:
     found = Inspection(node)
     try:
         _check_attributes(found)
-        if "consolidated_metadata" not in node.document:
+        if not node.has_consolidated:
             found.report("consolidated metadata", node_path(node.path), "has no consolidated metadata")
             found.node = rebuilt(nodes, node)
         else:
             _check_consolidated(nodes, found)
         node = found.node
         children = [*node.arrays, *filter(None, node.groups)]
-        if not children:
+        if not children and node.format == "json":
             return found
         found.sizes = {one.path: one.size for one in nodes.list_status(node.path)}
         _check_children(nodes, found, children, deep=deep)

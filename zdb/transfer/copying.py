@@ -126,6 +126,8 @@ class Copier:
             Another writer has taken over; the target is as that leaves it.
         """
         is_value = job.node.kind == VALUE
+        if is_value:
+            self.source.check(job.node)
         if is_value and not job.node.arrays and not job.node.groups.keys() - {""} and not job.damaged:
             return self._copy_small(job)
         with self.target.claim(job.path, hand_out=is_value, damaged=job.damaged) as claim:
