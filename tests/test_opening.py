@@ -19,6 +19,7 @@ import xarray as xr
 import zarr
 
 import zdb
+from zdb.cli import main
 from zdb.errors import (
     AccessDeniedError,
     DatabaseNotFoundError,
@@ -540,3 +541,56 @@ def test_without_hard_links_a_database_is_created_too(tmp_path: Path, monkeypatc
     db = zdb.open(tmp_path / "x.zdb")
     db["a/b"] = 1
     assert zdb.open(tmp_path / "x.zdb", "r")["a/b"] == 1
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_database_that_lost_its_own_node_is_made_again(shared_place, damaged, capsys):
+    place = shared_place
+    db = place.open()
+    db["sub/a"] = np.arange(3)
+    db["b"] = 1
+    before, nodes = db.info().id, db._engine.nodes
+    if damaged:
+        nodes.set("zarr.json", b"{")
+    else:
+        nodes.delete(["zarr.json"])
+    for mode in ("r", "r+", "a", "w-"):
+        with pytest.raises(NotADatabaseError, match="2 of its keys are there: let zdb repair"):
+            place.open(mode)
+    options = ["--storage-options", json.dumps(place.options)]
+    assert main(["repair", place.url, *options]) == 6
+    assert "/: rebuild: make the zarr.json of the database again" in capsys.readouterr().out
+    with pytest.raises(NotADatabaseError):
+        place.open("r")
+    assert main(["repair", place.url, "--yes", *options]) == 0
+    assert "1 repair done" in capsys.readouterr().out
+    whole = place.open("r+")
+    assert whole.info().id != before
+    assert whole.keys(recursive=True) == ["b", "sub/a"]
+    assert whole.verify().ok
+    assert main(["repair", place.url, *options]) == 0
+
+
+def test_what_was_no_database_is_not_made_one(tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/zarr.json").write_text("{")
+    (tmp_path / "files/a").mkdir()
+    (tmp_path / "files/a/zarr.json").write_text('{"zarr_format":3,"node_type":"group"}')
+    with pytest.raises(NotADatabaseError) as raised:
+        zdb.open(tmp_path / "files")
+    assert "repair" not in str(raised.value)
+    with pytest.raises(NotADatabaseError):
+        zdb.adopt(tmp_path / "files")
+    assert main(["repair", str(tmp_path / "files"), "--yes"]) != 0
+    assert (tmp_path / "files/zarr.json").read_text() == "{"
+
+
+def test_a_sub_database_that_lost_its_node_is_repaired_by_the_one_above(tmp_path):
+    db = zdb.open(tmp_path / "outer.zdb")
+    db["sub/a"] = 1
+    (tmp_path / "outer.zdb/sub/zarr.json").unlink()
+    with pytest.raises(DatabaseNotFoundError):
+        zdb.adopt(tmp_path / "outer.zdb/sub")
+    assert main(["repair", str(tmp_path / "outer.zdb/sub"), "--yes"]) != 0
+    assert main(["repair", str(tmp_path / "outer.zdb"), "--yes"]) == 0
+    assert db["sub/a"] == 1

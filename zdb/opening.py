@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from zdb.catalogs import Catalog, remember
 from zdb.database import Database
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
-from zdb.engine.plain import PlainEngine, new_id
+from zdb.engine.plain import PlainEngine, new_database, new_id
 from zdb.engine.store import LocalNodes, open_store, places_above
 from zdb.errors import (
     CorruptChunkError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.store import NodeStore
 
-__all__ = ["adopt", "discard_empty", "open"]
+__all__ = ["adopt", "discard_empty", "lost_below", "open"]
 
 Mode = Literal["r", "r+", "a", "w-"]
 MODES = ("r", "r+", "a", "w-")
@@ -169,10 +169,10 @@ def _holds_database(place: str, storage_options: Mapping[str, Any] | None) -> bo
 
 
 def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None = None) -> Database:
-    """Make a database of a plain Zarr group, and open it.
+    """Make a database of a plain Zarr group, or of a database that lost its own ``zarr.json``, and open it.
 
     Only the metadata of groups that hold groups is changed; arrays and groups of arrays stay as they are and are read
-    as plain xarray reads them.
+    as plain xarray reads them. A database whose ``zarr.json`` is lost or damaged gets a new one, with a new id.
 
     Raises
     ------
@@ -181,6 +181,10 @@ def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any
     """
     nodes = open_store(url, storage_options)
     engine = PlainEngine(nodes)
+    if lost_below(url, storage_options):
+        nodes.require_writable()
+        found = nodes.read_tagged(node_path(""))
+        nodes.replace(node_path(""), dump(new_database()), None if found is None else found.tag)
     root = _root(engine)
     if root is None:
         raise DatabaseNotFoundError(f"{nodes.url}: there is no Zarr group to adopt")
@@ -188,6 +192,24 @@ def adopt(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any
         raise NotADatabaseError(f"{nodes.url}: is an array or a value, not a group of groups")
     _adopt_below(engine, root)
     return Database(engine)
+
+
+def lost_below(url: str | os.PathLike[str] | Store, storage_options: Mapping[str, Any] | None = None) -> int:
+    """Return how many databases and values lie directly in a database that lost its ``zarr.json``; 0 for any other.
+
+    A sub-database is none: the one in which it lies repairs it.
+    """
+    number = _lost_below(PlainEngine(open_store(url, storage_options, read_only=True)))
+    if number and any(_holds_database(place, storage_options) for place, _ in places_above(url)):
+        return 0
+    return number
+
+
+def _lost_below(engine: PlainEngine) -> int:
+    data = engine.nodes.get(node_path(""))
+    if data is not None and not Node.read("", data).error:
+        return 0
+    return sum(node.kind in (DATABASE, VALUE) for node in engine.children("").values())
 
 
 def discard_empty(db: Database) -> None:
@@ -220,7 +242,16 @@ def _root(engine: PlainEngine) -> Node | None:
     try:
         return engine.node("")
     except CorruptChunkError as error:
-        raise NotADatabaseError(str(error)) from error
+        raise NotADatabaseError(f"{error}{_advice(engine)}") from error
+
+
+def _advice(engine: PlainEngine) -> str:
+    """Say what can be done about a database that lost its node."""
+    number = _lost_below(engine)
+    url = engine.nodes.url
+    return f"; {number} of its keys are there: let zdb repair {url} --yes, or zdb.adopt(url), make it again" * bool(
+        number
+    )
 
 
 def _moved(url: str, id: str) -> DatabaseNotFoundError:
@@ -246,6 +277,8 @@ def _create(engine: PlainEngine, mode: str) -> Node:
         made = _root(engine)
         if made is not None and mode != "w-":
             return made  # by another process, a moment ago
+        if advice := _advice(engine):
+            raise NotADatabaseError(f"{nodes.url}: is a database that lost its zarr.json{advice}")
         creates = mode in ("a", "w-")
         advice = "choose an empty or new folder" if creates else "zdb.catalog.search(folder) finds those below a folder"
         raise NotADatabaseError(f"{nodes.url}: {_what_lies_there(nodes)}; {advice}")

@@ -8,6 +8,8 @@ import zdb
 from zdb.cli.arguments import duration
 from zdb.cli.commands import Result, open_database
 from zdb.display import format_size
+from zdb.maintenance.report import Repair, RepairReport
+from zdb.opening import lost_below
 
 if TYPE_CHECKING:
     import argparse
@@ -47,8 +49,17 @@ def _verify(options: argparse.Namespace) -> Result:
 
 
 def _repair(options: argparse.Namespace) -> Result:
-    db = open_database(options, "r+" if options.yes else "r")
-    report = db.repair(options.key, dry_run=not options.yes, progress=not options.quiet)
+    number = lost_below(options.url, options.storage_options)
+    what = f"make the zarr.json of the database again, with a new id; {number} of its keys are there"
+    rebuilt = [Repair("", "rebuild", what)] * bool(number)
+    if number and not options.yes:
+        report = RepairReport(options.url, True, rebuilt)
+    else:
+        if number:
+            zdb.adopt(options.url, options.storage_options)
+        db = open_database(options, "r+" if options.yes else "r")
+        report = db.repair(options.key, dry_run=not options.yes, progress=not options.quiet)
+        report.repairs[:0] = rebuilt
     return Result(str(report), report.to_dict(), 0 if report.ok else DAMAGED)
 
 
