@@ -166,9 +166,11 @@ class Handle:
         return node
 
     def _not_found(self, path: str) -> KeyNotFoundError:
-        value = self._value_above(path)
+        value, claim = self._value_above(path), self._engine.claims.state(path)
         if value is not None:
             hint = self._how_to_read(value, path)
+        elif claim is not None and claim.plan:
+            hint = f" yet; it is being filled: see db.progress({self._relative(path)!r})"
         else:
             near = self._nearest(self._path, self._relative(path).split("/"))
             hint = "" if near is None else f"; did you mean {self._relative(near)!r}?"

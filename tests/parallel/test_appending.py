@@ -18,7 +18,7 @@ from places import Place
 
 import zdb
 from zdb.engine.shards import extended_shard
-from zdb.errors import KeyNotFoundError, PartMismatchError, UnsupportedValueError
+from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError
 
 FROM_PLACE = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -190,6 +190,7 @@ def test_a_part_that_does_not_fit_says_why(db, part, dim, message) -> None:
     ("value", "part", "message"),
     [
         ({"a": 1}, {"b": 2}, "format 'json' cannot be added to"),
+        (np.float64(1), 2.0, "is a scalar, which has no dimension to grow along"),
         (xr.DataTree(run(0, 3)), run(3, 4), "DataTree"),
         (np.asfortranarray(np.ones((2, 2))), np.ones((1, 2)), "class 'ndarray'"),
         (
@@ -205,6 +206,14 @@ def test_what_cannot_grow_says_why(db, value, part, message) -> None:
     with pytest.raises(UnsupportedValueError, match=message):
         db.append("v", part, "trial")
     assert db.verify().ok
+
+
+def test_a_database_is_nothing_to_add_to(db) -> None:
+    db["a/b"] = np.zeros(3)
+    with pytest.raises(KeyConflictError, match=r"^a: is a database; add to a value in it"):
+        db.append("a", np.zeros(3))
+    with pytest.raises(PartMismatchError, match=r"dtype int64, and the value float64; convert it by .astype\('<f8'\)"):
+        db.append("a/b", np.zeros(3, int))
 
 
 def test_an_array_that_does_not_fit(db) -> None:

@@ -556,6 +556,25 @@ def test_chunks_are_cut_to_fit_the_shards_that_are_given(db) -> None:
     np.testing.assert_array_equal(db["v"], fill)
 
 
+def test_a_key_that_is_being_filled_says_so(place: Place) -> None:
+    db = place.open()
+    db.create("run/v", template())
+    reader = place.open("r")
+    for look in (lambda: reader["run/v"], lambda: reader.info("run/v"), lambda: db.append("run/v", full(), "trial")):
+        with pytest.raises(KeyNotFoundError, match=r"'run/v' is not in .* yet; it is being filled: see db.progress"):
+            look()
+    db.discard("run/v")
+    with pytest.raises(KeyNotFoundError) as caught:
+        reader["run/v"]
+    assert "filled" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"attrs": {"a": object()}}, {"chunks": (1, 2, 3)}])
+def test_what_cannot_be_planned_names_the_key_once(db, more) -> None:
+    with pytest.raises(UnsupportedValueError, match=r"^v: (?!v: )"):
+        db.create("v", np.zeros((3, 3)), **more)
+
+
 def test_keys_that_cannot_take_a_value(db) -> None:
     db["a/b"] = 1
     with pytest.raises(KeyConflictError):
@@ -577,6 +596,8 @@ def test_tables_by_partitions(place: Place) -> None:
     )
     db = place.open()
     db.create("t", frame, npartitions=3)
+    with pytest.raises(PartMismatchError, match=r"the template has .*; give it the same columns and index$"):
+        db.write_region("t", frame[["time"]], partition=0)
     with pytest.raises(PartMismatchError, match="from 0 to 2, not 3"):
         db.write_region("t", frame, partition=3)
     with pytest.raises(PartMismatchError, match=r"partition 1: column 'time' has dtype float32.*template has float64"):

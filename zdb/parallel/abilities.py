@@ -82,7 +82,8 @@ class Parallel(Handle):
         try:
             plan = begin(self._engine, path, template, request, npartitions)
         except UnsupportedValueError as error:
-            raise UnsupportedValueError(f"{path}: {error}") from error
+            text = str(error)
+            raise UnsupportedValueError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from error
         self._plans[path] = (plan, None)
         return Progress.of(self._engine, plan)
 

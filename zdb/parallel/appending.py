@@ -15,7 +15,7 @@ import numpy as np
 from zdb.engine.computing import store
 from zdb.engine.concurrency import concurrently
 from zdb.engine.layout import Layout
-from zdb.engine.node import VALUE, Node, dump, node_path
+from zdb.engine.node import DATABASE, VALUE, Node, dump, node_path
 from zdb.engine.options import LayoutOptions
 from zdb.engine.reader import open_steady
 from zdb.engine.shards import GrowingTarget
@@ -131,7 +131,8 @@ def _value(path: str, node: Node | None, wanted: str = "") -> Node:
     if node is None:
         raise KeyNotFoundError(f"{path}: was deleted meanwhile")
     if node.kind != VALUE:
-        raise KeyConflictError(f"{path}: is no value of zdb")
+        what = "is a database; add to a value in it" if node.kind == DATABASE else "was not written as a value of zdb"
+        raise KeyConflictError(f"{path}: {what}")
     if wanted and node.format != wanted:
         raise KeyConflictError(f"{path}: was replaced by a value of format {node.format!r} meanwhile")
     return node

@@ -66,6 +66,8 @@ def growth_of(node: Node, stored: xr.Dataset, part: Any, dim: str | None) -> Gro
 
 
 def _grow_array(node: Node, recipe: dict[str, Any], part: Any, dim: str | None) -> Growth:
+    if recipe["class"] == "scalar":
+        raise UnsupportedValueError(f"{node.path}: is a scalar, which has no dimension to grow along")
     if recipe["class"] not in ("ndarray", "dask", "masked") or recipe.get("fortran"):
         raise UnsupportedValueError(f"{node.path}: an array of class {recipe['class']!r} cannot be added to")
     shape = json.loads(node.attributes["zdb_shape"])
@@ -197,6 +199,11 @@ def _add(path: str, growth: Growth, what: str, recipe: dict[str, Any], data: Any
     if own != wanted and not (wanted.get("has_mask") and {**own, "has_mask": True} == wanted):
         if own.get("has_mask") and {**own, "has_mask": False} == wanted:
             raise PartMismatchError(f"{path}: {what} has missing strings, and the value was written without any")
+        if own["kind"] == wanted["kind"] == "plain":
+            raise PartMismatchError(
+                f"{path}: {what} has dtype {data.dtype}, and the value {np.dtype(wanted['dtype'])}; convert it by "
+                f".astype({wanted['dtype']!r})"
+            )
         raise PartMismatchError(f"{path}: {what} has dtype {data.dtype} ({own}), and the value was written as {wanted}")
     codec = codec_from_recipe(wanted)
     for name, stored in zip(recipe["variables"], encode_array(codec, recipe["variables"][0], data), strict=True):

@@ -97,7 +97,8 @@ def write_partition(engine: PlainEngine, plan: Plan, empty: pd.DataFrame, frame:
 def said_of(error: UnsupportedValueError, what: str) -> str:
     """What is wrong with a partition, said of another thing that it has to be like."""
     text = str(error).replace("the dask frame promises", f"{what} has")
-    return text.replace("convert it by map_partitions, or give the right meta=", "convert it by .astype()")
+    text = text.replace("convert it by map_partitions, or give the right meta=", "convert it by .astype()")
+    return text.replace("give the right meta=", "give it the same columns and index")
 
 
 def joined(engine: PlainEngine, plan: Plan) -> Any:
