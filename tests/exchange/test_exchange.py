@@ -311,7 +311,7 @@ def test_an_export_goes_on_after_a_damaged_value(
     assert "0 copied, 2 unchanged, 0 deleted, 5 failed" in capsys.readouterr().out
     with pytest.raises(zdb.errors.MissingChunkError):
         zdb.export_files(db, tmp_path / "b.npy", "b")
-    with pytest.raises(zdb.errors.MissingChunkError):
+    with pytest.raises((zdb.errors.MissingChunkError, zdb.errors.CorruptChunkError)):  # of the first that is met
         zdb.export_files(db, tmp_path / "out.zip")
     assert {path.name for path in tmp_path.iterdir()} == {"results.zdb", "out"}
 
@@ -406,7 +406,7 @@ def test_what_others_wrote_is_not_exported_over(
     assert [file.name for file in out.iterdir()] == ["mine.txt"]
     zdb.export_files(db, out, overwrite=True)
     zdb.export_files(db, out)
-    with pytest.raises(KeyExistsError, match="overwrite=False"):
+    with pytest.raises(KeyExistsError, match="exists and is no export of this database, and overwrite=False"):
         zdb.export_files(other, out)
     with pytest.raises(KeyExistsError, match="overwrite=False"):
         zdb.export_files(db, out, "b")

@@ -153,7 +153,7 @@ def _prepare(folder: Path, identifier: str, *, overwrite: bool) -> None:
     mark = folder / MARK
     if not mark.is_file() or mark.read_text("utf-8").strip() != identifier:
         if folder.is_dir() and any(file != mark for file in folder.iterdir()) and not overwrite:
-            raise KeyExistsError(f"{folder}: exists, and overwrite=False was given")
+            raise KeyExistsError(f"{folder}: exists and is no export of this database, and overwrite=False was given")
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(f"{identifier}\n", "utf-8")
     remove_temporary(folder)
