@@ -126,7 +126,8 @@ def test_a_list_of_arrays_comes_back_as_one(db: Database, tmp_path: Path) -> Non
         assert copy.info(key).dtype == db.info("rows").dtype
 
 
-def test_an_import_takes_what_changed(db: Database, tmp_path: Path) -> None:
+def test_an_import_takes_what_changed(place: Place, tmp_path: Path) -> None:
+    db = place.open()
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
     for name in ("a.json", "sub/b.json", "sub/c.json", "notes.txt"):
@@ -353,7 +354,8 @@ def test_an_export_writes_what_changed(filled: Database, tmp_path: Path) -> None
     assert (len(report.copied), report.unchanged) == (number + 1, 0)
 
 
-def test_a_value_of_another_format_leaves_no_file_of_the_former(db: Database, tmp_path: Path) -> None:
+def test_a_value_of_another_format_leaves_no_file_of_the_former(place: Place, tmp_path: Path) -> None:
+    db = place.open()
     db["a"] = np.arange(3)
     db["b"] = np.arange(3)
     zdb.export_files(db, tmp_path / "out")
