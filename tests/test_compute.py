@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -214,6 +215,26 @@ def test_a_timeout_that_is_none(place: Place, counted: Counted, timeout: Any) ->
         db.compute("a", counted, timeout=timeout)
     assert counted.calls == 0
     assert list(db) == []
+
+
+def test_functions_that_wait_for_each_other_end_by_the_timeout(place: Place) -> None:
+    place.open()
+    both = threading.Barrier(2)
+
+    def compute(key: str, other: str) -> Any:
+        db = place.open("r+")
+
+        def function() -> Any:
+            both.wait(WAIT_SECONDS)
+            return db.compute(other, lambda: 1)
+
+        return db.compute(key, function, timeout=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(compute, *keys) for keys in (("a", "b"), ("b", "a"))]
+        ended = [one.exception() for one in running]
+    assert any(isinstance(error, ClaimTimeoutError) for error in ended)
+    assert place.open().compute("a", lambda: 1) == 1
 
 
 def test_threads_wait_for_the_one_that_computes(place: Place, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
+from contextvars import ContextVar
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from zdb.keys import Key
 
 __all__ = ["Computing"]
+
+# How long a function that is being called may wait for others at most, where it computes further values.
+_longest_wait: ContextVar[float | None] = ContextVar("longest_wait", default=None)
 
 
 class Computing(Handle):
@@ -52,7 +56,8 @@ class Computing(Handle):
         wait : bool
             If false, do not wait for another who computes or writes the value.
         timeout : float, optional
-            How many seconds to wait for others at most. The function itself may take as long as it needs.
+            How many seconds to wait for others at most; each `compute` that the function calls in its thread waits no
+            longer either. The function itself may take as long as it needs.
 
         Returns
         -------
@@ -78,13 +83,18 @@ class Computing(Handle):
         -----
         The value is known by its key alone: another function, or other arguments, do not make it stale.
 
+        Functions that compute each other's keys at the same time wait for each other: for ever, without `timeout`.
+
         Examples
         --------
         >>> rate = db.compute("analysis/rate", lambda: db["spike_times"].size / 10.0)
         """
         path = self._at(key)
-        if timeout is not None and not (isinstance(timeout, Real) and timeout >= 0):
+        if timeout is not None and not _is_duration(timeout):
             raise InvalidSettingError(f"{path}: timeout is a number of seconds from 0 on, not {timeout!r}")
+        longest = _longest_wait.get()
+        if longest is not None:
+            timeout = longest if timeout is None else min(timeout, longest)
         while True:
             if not force:
                 found = self._read_if_there(path, Selection())
@@ -95,7 +105,11 @@ class Computing(Handle):
             if claim is not None:
                 with claim:
                     if force or claim.previous is None:
-                        self._compute_under(claim, lambda: function(*args, **kwargs), overwrite=force)
+                        waiting = _longest_wait.set(timeout)
+                        try:
+                            self._compute_under(claim, lambda: function(*args, **kwargs), overwrite=force)
+                        finally:
+                            _longest_wait.reset(waiting)
             force = False  # now it is there, unless another deletes it before it is read
 
     def _claim_to_compute(self, path: str, *, force: bool, wait: bool, timeout: float | None) -> Claim | None:
@@ -118,3 +132,7 @@ class Computing(Handle):
         # Small values are set without a claim: one that was on its way when the claim was taken may come now.
         with nullcontext() if overwrite else suppress(KeyExistsError):
             write(self._engine, claim.path, value, WriteRequest(overwrite=overwrite, inputs=inputs), claim)
+
+
+def _is_duration(seconds: Any) -> bool:
+    return isinstance(seconds, Real) and float(seconds) >= 0
