@@ -414,7 +414,7 @@ def test_a_claim_that_is_taken_after_the_look_is_respected(db: Database, monkeyp
 
     def take_before(self: Any, path: str, node: Any) -> Any:
         piles = look(self, path, node)
-        if not any(claim.path.startswith(path) for claim in claims):
+        if not any(f"{claim.path}/".startswith(f"{path}/") for claim in claims):
             claims.append(db._engine.claim("above/a" if path == "above" else path))
         return piles
 
