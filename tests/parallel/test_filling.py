@@ -15,7 +15,9 @@ import xarray as xr
 import zarr
 
 from zdb.engine.claim_record import claim_path
+from zdb.engine.node import node_path
 from zdb.errors import (
+    CorruptChunkError,
     InvalidSettingError,
     KeyClaimedError,
     KeyConflictError,
@@ -650,3 +652,44 @@ def test_what_is_left_of_a_filling_is_garbage(place: Place) -> None:
     assert db.verify().ok
     db.gc(dry_run=False, grace=0)
     assert db._engine.nodes.list_objects("_zdb/fills") == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("part", ["", "/plan"])
+def test_a_damaged_record_of_a_filling(place: Place, part: str, lost: bool) -> None:
+    db = place.open()
+    db.create("a", da.empty((4, 3), chunks=(2, 3)))
+    db.write_region("a", np.ones((2, 3)), {"dim_0": slice(0, 2)})
+    assert db.verify().ok
+    path = node_path(read_plan(db._engine, "a").path + part)
+    data = db._engine.nodes.get(path) or b""
+    if lost:
+        db._engine.nodes.delete([path])
+    else:
+        db._engine.nodes.set(path, data[:-9])
+    db = place.open()
+    for report in (db.verify(), db.verify("a")):
+        assert [one[:3] for one in report.problems] == [("a", "filling", path)]
+    (repair,) = db.repair(dry_run=False).repairs
+    assert (repair.key, repair.action) == ("a", "none")
+    assert "db.discard" in repair.message
+    with pytest.raises((CorruptChunkError, NotFillingError), match="a: "):
+        db.write_region("a", np.ones((2, 3)), {"dim_0": slice(2, 4)})
+    with pytest.raises(KeyClaimedError, match="discard it"):
+        db["a"] = 1
+    db.discard("a")
+    assert db.verify().ok
+    db["a"] = 1
+    assert db["a"] == 1
+    db.gc(dry_run=False, grace=0)
+    assert not [one for one in db._engine.nodes.list_objects("") if "fills/" in one or "a/data" in one]
+
+
+def test_finishing_makes_a_damaged_state_again(place: Place) -> None:
+    db = place.open()
+    db.create("a", da.empty((4, 3), chunks=(2, 3)))
+    db.write_region("a", np.ones((4, 3)), {})
+    db._engine.nodes.set(node_path(read_plan(db._engine, "a").path), b"{")
+    place.open().finish("a")
+    np.testing.assert_array_equal(db["a"], np.ones((4, 3)))
+    assert db.verify().ok

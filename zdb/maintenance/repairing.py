@@ -42,7 +42,9 @@ UNFINISHED_GRACE = timedelta(days=1)
 AMONG_OTHERS = {"id", "name", "record"}
 BUSY = "is being written, or filled by jobs; repair it when that has ended"
 LOSSES = {"missing chunk", "damaged chunk", "checksum", "value"}
+ONLY_BY_HAND = {"name", "record", "filling"}
 BY_HAND = {
+    "filling": "let db.finish(key) make the record again, or give the filling up with db.discard(key)",
     "name": "give it a legal name by hand",
     "record": "a writer with the same environment and history writes it again, or copy it from another database",
     "value": "write the value again, or copy it from another database",
@@ -80,9 +82,10 @@ class Repairs:
             by_key.setdefault(problem.key, []).append(problem)
         claimed = claimed_keys(self._engine)
         for key, problems in by_key.items():
-            if key in claimed:
+            is_by_hand = all(problem.kind in ONLY_BY_HAND for problem in problems)
+            if key in claimed and not is_by_hand:
                 self._note(key, "none", BUSY)
-            elif self._dry_run or all(problem.kind in ("name", "record") for problem in problems):
+            elif self._dry_run or is_by_hand:
                 self._repair(key, problems)
             else:
                 self._repair_under_claim(key, problems)
@@ -116,7 +119,7 @@ class Repairs:
             advice = BY_HAND.get(problem.kind)
             if advice and (problem.kind != "value" or self._previous(key) is None):
                 self._note(key, "none", f"{problem.path} {problem.message}; {advice}")
-        if not kinds - {"name", "record"}:
+        if kinds <= ONLY_BY_HAND:
             return
         if "node" in kinds:
             self._repair_node(key, problems)

@@ -24,7 +24,7 @@ class Problem(NamedTuple):
         Key of the value or database; empty for the database that was verified.
     kind : str
         "missing chunk", "damaged chunk", "checksum", "array metadata", "consolidated metadata", "value", "node",
-        "name", "id", "record" or "lost" (marked by a repair).
+        "name", "id", "record", "filling" or "lost" (marked by a repair).
     path : str
         Path of the object in the store.
     message : str

@@ -79,6 +79,7 @@ class Verification:
                     break
             self.report.unfinished += [node.path for node in self._changed(suspects)]
         self._check_records()
+        self._check_fillings()
         self.report.problems.sort()
         return self.report
 
@@ -318,6 +319,21 @@ class Verification:
             self._report(place, "record", node_path(place), f"does not match its SHA-256; {needed}")
         elif "pixi_lock" in found.attributes:
             self._refer(f"environments/{found.attributes['pixi_lock']}", place)
+
+    # Values that jobs fill
+
+    def _check_fillings(self) -> None:
+        claims = self._engine.claims
+        for _, record in claims.below(""):
+            is_inside = not self._path or f"{record.key}/".startswith(f"{self._path}/")
+            if record.state != "filling" or not is_inside:
+                continue
+            for place in (record.plan, f"{record.plan}/plan"):
+                data = self._nodes.get(node_path(place))
+                error = "is not in the store" if data is None else Node.read(place, data).error
+                if error and claims.state(record.key) == record:
+                    message = f"{error}; it belongs to the filling of {record.key}"
+                    self._report(record.key, "filling", node_path(place), message)
 
 
 def _is_same(now: Node, before: Node) -> bool:

@@ -15,7 +15,7 @@ from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
 from zdb.engine.options import LayoutOptions
 from zdb.engine.writer import begin_node, below_documents, check_plan, write_arrays
-from zdb.errors import MissingChunkError, MissingPartsError, NotFillingError
+from zdb.errors import CorruptChunkError, MissingChunkError, MissingPartsError, NotFillingError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
 from zdb.keys import split
@@ -250,7 +250,14 @@ def _provenance(engine: PlainEngine, plan: Plan, progress: Progress, started: fl
 
 def discard(engine: PlainEngine, path: str) -> None:
     """Give up a filling; errors as in :meth:`zdb.Database.discard`."""
-    read_plan(engine, path)
+    try:
+        read_plan(engine, path)
+    except (CorruptChunkError, NotFillingError) as error:
+        record = engine.claims.state(path)
+        if isinstance(error, NotFillingError) and (record is None or record.state != "filling"):
+            raise
+        _discard_damaged(engine, path)
+        return
     with engine.claims.take(path, resume=True, damaged=True, blocking=False) as claim:
         plan = _resumed(engine, claim)
         if state_of(engine.nodes, plan) == "finishing" and not _is_committed(claim, plan):
@@ -267,3 +274,11 @@ def discard(engine: PlainEngine, path: str) -> None:
         engine.nodes.prune(path)
         engine.nodes.delete_tree(plan.path)
         claim.give_up(settled=False)  # chunks may be on their way, so the next writer takes other names
+
+
+def _discard_damaged(engine: PlainEngine, path: str) -> None:
+    """Give up a filling whose plan is lost or cannot be read; what was written of it is left to garbage collection."""
+    with engine.claims.take(path, resume=True, damaged=True, blocking=False) as claim:
+        if claim.plan:
+            engine.nodes.delete_tree(claim.plan)
+        claim.give_up(settled=False)

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import Node, dump, group_document, node_path
-from zdb.errors import NotFillingError
+from zdb.engine.node import NONSENSE, Node, dump, group_document, node_path
+from zdb.errors import CorruptChunkError, NotFillingError
 from zdb.parallel.templates import Variable
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ def read_plan(engine: PlainEngine, key: str, place: str | None = None) -> Plan:
     ------
     NotFillingError
         There is none.
+    CorruptChunkError
+        It is damaged.
     """
     if place is None:
         record = engine.claims.state(key)
@@ -155,4 +157,10 @@ def read_plan(engine: PlainEngine, key: str, place: str | None = None) -> Plan:
         raise NotFillingError(
             f"{key}: is not being filled: it was finished, it was given up, or db.create was never called"
         )
-    return Plan.parse(data)
+    try:
+        return Plan.parse(data)
+    except (CorruptChunkError, *NONSENSE) as error:
+        raise CorruptChunkError(
+            f"{key}: the plan {node_path(f'{place}/plan')} of the filling is damaged: {error}; give it up with "
+            f"db.discard({key!r}), and begin again"
+        ) from error

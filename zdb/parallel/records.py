@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.node import Node, node_path
-from zdb.errors import NotFillingError
+from zdb.errors import CorruptChunkError, NotFillingError
 from zdb.parallel.coverage import covered
 from zdb.parallel.plan import group
 from zdb.provenance import capture
@@ -136,9 +136,12 @@ def mark_lost(nodes: NodeStore, plan: Plan, parts: Iterable[Part]) -> None:
 
 
 def state_of(nodes: NodeStore, plan: Plan) -> str:
-    """Return whether a filling is "open", "finishing" or "discarding"; "gone" if it is over."""
-    data = nodes.get(node_path(plan.path))
-    return "gone" if data is None else str(Node.parse(plan.path, data).attributes["state"])
+    """Return whether a filling is "open", "finishing" or "discarding"; "gone" if it is over, "damaged" if unknown."""
+    return _state(plan.path, nodes.get(node_path(plan.path)))
+
+
+def _state(path: str, data: bytes | None) -> str:
+    return "gone" if data is None else str(Node.read(path, data).attributes.get("state", "damaged"))
 
 
 class RegionGuard:
@@ -152,7 +155,12 @@ class RegionGuard:
 
     def __call__(self) -> None:
         found, own = self.nodes.get_many([node_path(self.path), node_path(self.marker)])
-        state = "gone" if found is None else Node.parse(self.path, found).attributes["state"]
+        state = _state(self.path, found)
+        if state == "damaged":
+            raise CorruptChunkError(
+                f"{self.key}: the record {node_path(self.path)} of the filling is damaged, so this part is not "
+                f"written; db.finish({self.key!r}) makes it again, or give the filling up with db.discard({self.key!r})"
+            )
         if state != "open":
             why = {"finishing": "is being finished", "discarding": "is being given up"}.get(state, "is over")
             raise NotFillingError(f"{self.key}: the filling {why}, so this part is not written; what is there stays")
