@@ -21,6 +21,7 @@ __all__ = ["MemoryNodes", "S3Nodes"]
 _memory_lock = threading.Lock()
 # What S3 answers where a condition does not hold; the second one if another conditional write is on its way.
 _REFUSALS = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404"}
+_COPIED_AT_ONCE = 5 << 30  # larger objects are copied in parts
 _NEVER = '"00000000000000000000000000000000"'  # no object has this ETag
 
 
@@ -118,6 +119,22 @@ class S3Nodes(ZarrNodes):
                 raise
             return await self._read_tagged(path) is None
         return True
+
+    async def _copy(self, source: str, target: str) -> None:
+        """Copy an object as it is now: a request that comes late must not bring what has taken its place."""
+        from s3fs.core import _error_wrapper
+
+        fs, place = self.store.fs, self._place(source)
+
+        async def copy() -> None:
+            found = await fs._call_s3("head_object", **place)  # noqa: SLF001
+            if found["ContentLength"] > _COPIED_AT_ONCE:
+                await super(S3Nodes, self)._copy(source, target)
+                return
+            condition = {"CopySource": place, "CopySourceIfMatch": found["ETag"]}
+            await fs._call_s3("copy_object", **condition, **self._place(target))  # noqa: SLF001
+
+        await _error_wrapper(copy, retries=fs.retries)
 
     def _test_conditions(self) -> None:
         """See once that this server does what it is asked; some write without a word although the condition fails."""
