@@ -27,11 +27,20 @@ def is_same(found: Any, wanted: Any) -> bool:
 
 
 class Expected:
-    """The values that each key of one writer may have; None where it may be absent."""
+    """The values that each key of one writer may have; None where it may be absent.
 
-    def __init__(self, writer: int) -> None:
+    Parameters
+    ----------
+    writer : int
+    may_return : bool
+        Where nothing was before, the request that made a small value may come again when the value was deleted.
+    """
+
+    def __init__(self, writer: int, *, may_return: bool = False) -> None:
         self.writer = writer
+        self.may_return = may_return
         self.possible: dict[str, list[Any]] = {}
+        self._made: dict[str, list[Any]] = {}  # small values that were set where nothing was
         self._moved: list[tuple[str, str, Any]] = []  # by renames that were not acknowledged
         self.number = 0  # of the next change
         self.acknowledged = self.failed = self.killed = 0
@@ -57,12 +66,17 @@ class Expected:
         if what == "rename":
             target = self.possible.setdefault(argument, [None])
             self.possible[argument] = before if done else target + before
-            self.possible[key] = [None] if done else [*before, None]
+            self.possible[key] = self._deleted(key) if done else [*before, None]
             if not done and not any(one is None for one in before):
                 self._moved.append((key, argument, before))
         else:
-            new = argument if what == "set" else None
-            self.possible[key] = [new] if done else [*before, new]
+            new = [argument] if what == "set" else self._deleted(key)
+            if isinstance(argument, dict) and any(one is None for one in before):
+                self._made.setdefault(key, []).append(argument)
+            self.possible[key] = new if done else [*before, *new]
+
+    def _deleted(self, key: str) -> list[Any]:
+        return [None, *(self._made.get(key, []) if self.may_return else [])]
 
     def check(self, db: zdb.Database) -> None:
         """Compare with what the database holds, which is all that is possible from now on."""

@@ -36,12 +36,22 @@ class Writer:
         Its number, which its keys and values tell.
     target : callable, optional
         Runs instead of :func:`faults.workload.write`, with the same arguments.
+    may_return : bool
+        See :class:`faults.checking.Expected`.
     """
 
-    def __init__(self, place: Place, folder: Path, writer: int = 0, target: Callable[..., None] = write) -> None:
+    def __init__(
+        self,
+        place: Place,
+        folder: Path,
+        writer: int = 0,
+        target: Callable[..., None] = write,
+        *,
+        may_return: bool = False,
+    ) -> None:
         self.place = place
         self.folder = folder
-        self.expected = Expected(writer)
+        self.expected = Expected(writer, may_return=may_return)
         self.target = target
         self.process: Any = None
 
