@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from zdb.catalogs import Catalog, remember
 from zdb.database import Database
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
-from zdb.engine.plain import PlainEngine, new_database, new_id
+from zdb.engine.plain import RECORDS, PlainEngine, new_database, new_id
 from zdb.engine.store import LocalNodes, open_store, places_above
 from zdb.errors import (
     CorruptChunkError,
@@ -206,8 +206,9 @@ def lost_below(url: str | os.PathLike[str] | Store, storage_options: Mapping[str
 
 
 def _lost_below(engine: PlainEngine) -> int:
-    data = engine.nodes.get(node_path(""))
-    if data is not None and not Node.read("", data).error:
+    data, records = engine.nodes.get_many([node_path(""), node_path(RECORDS)])
+    # A folder of databases, which has no records of its own, is none that lost anything.
+    if records is None or (data is not None and not Node.read("", data).error):
         return 0
     return sum(node.kind in (DATABASE, VALUE) for node in engine.children("").values())
 
