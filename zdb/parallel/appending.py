@@ -250,5 +250,5 @@ def _joined(before: np.ndarray[Any, Any], data: Any, axis: int) -> Any:
     if is_lazy(data):
         import dask.array
 
-        return dask.array.concatenate([dask.array.from_array(before), data], axis=axis)  # type: ignore[no-untyped-call]
+        return dask.array.concatenate([dask.array.from_array(before, chunks=-1), data], axis=axis)  # type: ignore[no-untyped-call]
     return np.concatenate([before, data], axis=axis)
