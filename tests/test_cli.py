@@ -178,7 +178,7 @@ def test_removing_and_moving(url: str) -> None:
         (["put", "{url}", "p", "{folder}/p.json", "--no-overwrite"], "p: exists, and --no-overwrite was given"),
         (["import", "files", "{folder}/p.json", "{url}"], "p: exists; --overwrite replaces it"),
         (["cp", "{url}", "{url}.2", "params"], "params: exists in {url}.2; --overwrite replaces it"),
-        (["export", "{url}", "{folder}"], "{folder}: exists; --force replaces it"),
+        (["export", "{url}", "{folder}"], "{folder}: exists and is no export of this database; --force replaces it"),
         (["put", "{folder}/group", "k", "{folder}/p.json"], "is a plain Zarr group; make it a database with zdb.adopt"),
         (["info", "{url}", "damaged"], "let zdb repair --yes rescue what is there"),
     ],
