@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import zarr
+from places import new_place
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
@@ -356,3 +357,25 @@ def test_system_errors():
     assert system_error(RuntimeError("cannot (os error 2)")).errno == errno.ENOENT
     own = OSError(5, "x")
     assert system_error(own) is own
+
+
+@pytest.mark.s3
+def test_a_copy_in_a_bucket_brings_nothing_that_came_later(tmp_path, request, monkeypatch):
+    """As when the network delivers the request after the source was renamed and written again."""
+    place = new_place("s3", tmp_path, request)
+    nodes = open_store(place.url, place.options)
+    nodes.set("old/c/0", b"one")
+    sync(nodes._copy("old/c/0", "new/c/0"))
+    assert nodes.get("new/c/0") == b"one"
+    call = nodes.store.fs._call_s3
+
+    async def call_late(method: str, *arguments: object, **options: object) -> object:
+        if method == "copy_object":
+            await call("put_object", Body=b"two", **nodes._place("old/c/0"))
+        return await call(method, *arguments, **options)
+
+    monkeypatch.setattr(nodes.store.fs, "_call_s3", call_late)
+    with pytest.raises(OSError, match=r"pre-?condition"):
+        sync(nodes._copy("old/c/0", "new/c/0"))
+    monkeypatch.undo()
+    assert nodes.get("new/c/0") == b"one"
