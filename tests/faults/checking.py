@@ -109,11 +109,13 @@ def check_store(db: zdb.Database, expected: list[Expected]) -> None:
     for one in expected:
         one.check(db)
     listed = {key for key in db.keys(recursive=True) if key.startswith("writer_")}
-    assert listed == set().union(*(one.keys for one in expected))
+    wanted = set().union(*(one.keys for one in expected))
+    assert listed == wanted, f"listed are {sorted(listed)}, and not {sorted(wanted)}"
     report = db.verify()
     assert report.ok, str(report)
     db.gc(dry_run=False, grace=0)
-    assert orphans(db) == set()
+    left = orphans(db)
+    assert not left, sorted(left)
     report = db.verify()
     assert report.ok, str(report)
     # SeaweedFS lists a prefix that was emptied for a while.
