@@ -140,7 +140,7 @@ class S3Nodes(ZarrNodes):
         """See once that this server does what it is asked; some write without a word although the condition fails."""
         if self._bucket in self._tested:
             return
-        path = f"_zdb/.test-{uuid.uuid4().hex}"
+        path = f"_zdb/spool/test-{uuid.uuid4().hex}/object"  # where gc finds it, should its deletion be overtaken
 
         async def test() -> tuple[bool, bool]:
             writes = (
