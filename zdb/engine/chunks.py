@@ -162,10 +162,13 @@ class StoredArray(BackendArray):
     def _read_twice(self, index: tuple[Any, ...], key: indexing.ExplicitIndexer) -> Any:
         try:
             return self._read(index, key)
+        except MissingChunkError:  # or the value was renamed and is back
+            self.source.check_current(lost=True)
         except (ZdbError, MemoryError, BoundsCheckError):
             raise
-        except Exception:  # noqa: BLE001 - a shard that grew between two requests for parts of it
-            return self._read(index, key)
+        except Exception:  # noqa: BLE001, S110 - a shard that grew between two requests for parts of it
+            pass
+        return self._read(index, key)
 
     def _read(self, index: tuple[Any, ...], key: indexing.ExplicitIndexer) -> Any:
         if isinstance(key, indexing.VectorizedIndexer):
