@@ -246,7 +246,6 @@ class PlainEngine(Lookup):
         """
         from zdb.engine.reader import open_value
 
-        self.check(node)
         with self._making_sense(node.path):
             return open_value(self.nodes, node)
 

@@ -31,6 +31,7 @@ def open_steady(nodes: NodeStore, node: Node) -> xr.Dataset | xr.DataTree:
 
 
 def _open(source: ValueSource, node: Node) -> xr.Dataset | xr.DataTree:
+    node.check()
     groups = {name: _open_group(source, node, name, attributes) for name, attributes in node.groups.items()}
     if len(groups) == 1:
         return groups[""]
@@ -74,7 +75,6 @@ def _open_group(source: ValueSource, node: Node, group: str, attributes: dict[st
 
 
 def _open_variable(source: ValueSource, array: ArrayNode) -> xr.Variable:
-    array.check()
     attributes = dict(array.metadata.get("attributes") or {})
     if not array.shape:
         value = ArrayV3Metadata.from_dict(array.metadata).fill_value

@@ -143,12 +143,13 @@ class ZarrNodes(NodeStore):
         own = node_path(path)
         if is_database:
             self._delete_all(one for one in self.list_objects(path) if one != own and one.endswith("/zarr.json"))
-        of_value: list[str] | None = None
-        with contextlib.suppress(CorruptChunkError):  # what cannot be read is deleted, too
-            of_value = None if is_database else self._objects_of_value(path)
+        of_value: list[str] = []
+        if not is_database:
+            with contextlib.suppress(CorruptChunkError):  # what cannot be read is deleted, too
+                of_value = self._objects_of_value(path) or []
         if not self.remove(own, tag):
             return False
-        self._delete_all(of_value or ())  # a listing of some time ago may not show them
+        self._delete_all(of_value)  # a listing of some time ago may not show them
         left = self.list_objects(path)
         while left and own not in left:  # nodes that others have put there meanwhile go too
             self._delete_all(left)
