@@ -202,6 +202,48 @@ def test_discarding_leaves_nothing(place: Place) -> None:
     xr.testing.assert_identical(db["v"].compute(), full())
 
 
+@pytest.mark.parametrize("ending", ["finish", "discard"])
+def test_a_process_that_dies_when_all_is_done_blocks_nobody(
+    place: Place, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+
+    def die(self: object, path: str) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(db._engine.nodes), "delete_tree", die)
+        with pytest.raises(SystemExit):
+            getattr(db, ending)("v")
+    assert ("v" in db) == (ending == "finish")
+    with pytest.raises(NotFillingError):
+        db.progress("v")
+    db["v"] = 1
+    db.gc(dry_run=False, grace=0)
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+
+
+def test_a_discard_that_failed_can_be_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+
+    def fail(self: object, path: str) -> None:
+        raise StorageError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(db._engine.nodes), "prune", fail)
+        with pytest.raises(StorageError):
+            db.discard("v")
+    with pytest.raises(KeyClaimedError):
+        db["v"] = 1
+    db.discard("v")
+    db["v"] = 1
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+
+
 def test_finishing_names_what_is_missing(place: Place) -> None:
     db = place.open()
     db.create("v", template())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from zdb.attributes import FORMAT_ATTRIBUTES
@@ -15,7 +16,7 @@ from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
 from zdb.engine.options import LayoutOptions
 from zdb.engine.writer import begin_node, below_documents, check_plan, write_arrays
-from zdb.errors import CorruptChunkError, MissingChunkError, MissingPartsError, NotFillingError
+from zdb.errors import CorruptChunkError, MissingChunkError, MissingPartsError, NotFillingError, ZdbError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
 from zdb.keys import split
@@ -163,7 +164,7 @@ def finish(engine: PlainEngine, path: str) -> None:
         except BaseException:
             claim.leave_filling(plan.path)  # to be finished once more
             raise
-        engine.nodes.delete_tree(plan.path)
+    _forget(engine, plan.path)
 
 
 def _resumed(engine: PlainEngine, claim: Claim) -> Plan:
@@ -267,18 +268,28 @@ def discard(engine: PlainEngine, path: str) -> None:
                 f"{path}: was being finished when that ended; db.finish({path!r}) completes it, or opens it again if "
                 "parts are missing"
             )
-        _set_state(engine, plan, "discarding")
-        kept = set() if claim.previous is None else set(claim.previous.object_paths())
-        own = {one for array in plan.node.arrays.values() for one in array.object_paths()} - kept
-        engine.nodes.delete(one for one in engine.nodes.list_objects(path) if one in own)
-        engine.nodes.prune(path)
-        engine.nodes.delete_tree(plan.path)
+        try:
+            _set_state(engine, plan, "discarding")
+            kept = set() if claim.previous is None else set(claim.previous.object_paths())
+            own = {one for array in plan.node.arrays.values() for one in array.object_paths()} - kept
+            engine.nodes.delete(one for one in engine.nodes.list_objects(path) if one in own)
+            engine.nodes.prune(path)
+        except BaseException:
+            claim.leave_filling(plan.path)  # to be discarded once more
+            raise
         claim.give_up(settled=False)  # chunks may be on their way, so the next writer takes other names
+    _forget(engine, plan.path)
 
 
 def _discard_damaged(engine: PlainEngine, path: str) -> None:
     """Give up a filling whose plan is lost or cannot be read; what was written of it is left to garbage collection."""
     with engine.claims.take(path, resume=True, damaged=True, blocking=False) as claim:
-        if claim.plan:
-            engine.nodes.delete_tree(claim.plan)
         claim.give_up(settled=False)
+    if claim.plan:
+        _forget(engine, claim.plan)
+
+
+def _forget(engine: PlainEngine, place: str) -> None:
+    """Remove a plan that no claim names any more; gc does, should this fail or the process die before."""
+    with suppress(ZdbError):
+        engine.nodes.delete_tree(place)
