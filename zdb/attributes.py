@@ -26,6 +26,7 @@ NODE_ATTRIBUTES = FORMAT_ATTRIBUTES | frozenset(
         "zdb_format",
         "zdb_format_version",
         "zdb_generation",
+        "zdb_arrays",
         "zdb_coordinates",
         "zdb_attrs",
         "zdb_copy_of",

@@ -141,6 +141,20 @@ def test_metadata_of_arrays(db: Database) -> None:
     ]
 
 
+def test_an_array_that_an_older_generation_left_is_no_damage(db: Database) -> None:
+    db["a"] = xr.Dataset({"old": ("x", [1, 2]), "same": ("x", [1, 2])})
+    left = {path: db._engine.nodes.get(path) or b"" for path in ("a/old/zarr.json", "a/old/c/0")}
+    for number in range(3):
+        db["a"] = xr.Dataset({"same": ("x", [number])})
+    for path, data in left.items():
+        db._engine.nodes.set(path, data)
+    assert db.verify().ok
+    edit(db, "a", zdb_arrays=2)
+    (problem,) = db.verify(deep=False).problems
+    assert problem[:3] == ("a", "consolidated metadata", "a/zarr.json")
+    assert problem.message == "has 1 arrays, and was written with 2"
+
+
 def test_metadata_that_is_a_step_ahead_is_no_damage(db: Database) -> None:
     db.set("a", np.arange(10), chunks=(5,))
     before = db._engine.nodes.get("a/zarr.json") or b""

@@ -113,7 +113,7 @@ class ValuePlan:
             node.path[start:]: node.metadata for node, _ in self.sources
         }
         consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
-        document = group_document({**self.groups[""], **attributes})
+        document = group_document({**self.groups[""], **attributes, "zdb_arrays": len(self.sources)})
         return {**document, "consolidated_metadata": consolidated}
 
 

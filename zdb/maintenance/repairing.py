@@ -171,9 +171,7 @@ class Repairs:
             own = {**node.attributes, "zdb_id": new_id()}
             node = self._edit(node, own, "rename", "give it an id of its own")
         if "consolidated metadata" in kinds:
-            whole = rebuilt(self._nodes, node)
-            message = f"rebuild its consolidated metadata, with the arrays {', '.join(whole.arrays)}"
-            node = self._replace(node, whole, "rebuild", message)
+            node = self._rebuild(node)
         if kinds & LOSSES and self._restore(node):
             return
         if "array metadata" in kinds:
@@ -183,6 +181,15 @@ class Repairs:
         elif "lost" in kinds:
             own = {name: value for name, value in node.attributes.items() if name != "zdb_lost"}
             self._edit(node, own, "unmark", "all is there again")
+
+    def _rebuild(self, node: Node) -> Node:
+        whole = rebuilt(self._nodes, node)
+        names, expected = ", ".join(whole.arrays), node.attributes.get("zdb_arrays")
+        if expected not in (None, len(whole.arrays)):
+            message = f"found {len(whole.arrays)} arrays ({names}) where {expected} were written; write the value again"
+            self._note(node.path, "none", message)
+            return node
+        return self._replace(node, whole, "rebuild", f"rebuild its consolidated metadata, with the arrays {names}")
 
     def _rewrite(self, node: Node, problems: list[Problem]) -> None:
         documents = {node_path(array.path): array.metadata for array in node.arrays.values()}
