@@ -14,7 +14,7 @@ from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path, given_back
 from zdb.engine.fence import Fence
 from zdb.engine.held_record import HeldRecord
 from zdb.engine.holder import Holder
-from zdb.engine.node import Node, dump, have_same_keys, next_generation, node_path, same_keys_after
+from zdb.engine.node import VALUE, Node, dump, have_same_keys, next_generation, node_path, same_keys_after
 from zdb.errors import CorruptChunkError, ZdbError
 from zdb.keys import split
 
@@ -76,18 +76,19 @@ class Claim:
         self.plan = before.plan if before is not None and self._is_resumed else ""
         # What is to be remembered when the claim is released.
         self._pending = CLEAN if self.is_clean else self._handed_out
-        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._is_emptied = before is not None and before.emptied
         record = ClaimRecord(
             path,
             "held",
             self.token,
             self.generation,
-            0,
-            self.lease,
-            since,
-            Holder.this_process(),
-            self.is_clean,
-            self.plan,
+            beat=0,
+            lease=self.lease,
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            holder=Holder.this_process(),
+            clean=self.is_clean,
+            plan=self.plan,
+            emptied=self._is_emptied,
         )
         self._is_left = False  # to be filled by many processes
         self._is_released = False
@@ -115,6 +116,7 @@ class Claim:
         above = map(claim_path, _above(self.path))
         node, *records = self._nodes.read_tagged_many([node_path(self.path), *above])
         self.previous, self._tag = parsed(self.path, node, damaged=self._may_be_damaged)
+        self._is_emptied = self._is_emptied and (self._tag is None or _is_small(self.previous))
         generation = next_generation(self._handed_out, self.previous) if self._hands_out else self.generation
         if generation != self.generation:  # another value was written before the claim was taken
             self.generation = generation
@@ -143,7 +145,7 @@ class Claim:
 
     # What is done under the claim
 
-    def commit(self, make: Callable[[Node | None, int], bytes]) -> None:
+    def commit(self, make: Callable[[Node | None, int], bytes], *, is_small: bool = False) -> None:
         """Put the node of the value, which makes it visible.
 
         Parameters
@@ -151,6 +153,8 @@ class Claim:
         make : callable
             Makes the node from what it replaces and the generation. It is called again when a small value, which needs
             no claim, was written meanwhile.
+        is_small : bool
+            The node is all there is of the value.
 
         Raises
         ------
@@ -165,6 +169,7 @@ class Claim:
             self.in_doubt = False
             if written is not None:
                 self._pending = CLEAN
+                self._is_emptied = self._is_emptied and is_small
                 return
             self.check(ask=True)
             self.look_again()
@@ -203,7 +208,15 @@ class Claim:
         """Remove what lies at the path, read or damaged, with all below it; tell whether that was still there."""
         assert self._tag is not None
         self.check()
-        return self._nodes.remove_node(self.path, self._tag, is_database=is_database)
+        is_removed = self._nodes.remove_node(self.path, self._tag, is_database=is_database)
+        if is_removed:
+            self._is_emptied = self._may_leave_something()
+        return is_removed
+
+    def _may_leave_something(self) -> bool:
+        """Whether something may stay where `previous` was: unseen by a listing of some time ago, or on its way."""
+        is_first = self.previous is not None and _is_small(self.previous) and not self.previous.generation
+        return self._nodes.loses_answers and (self._is_emptied or not is_first)
 
     def move(self, target: Claim) -> bool:
         """Move `previous` with all below it to the path of another claim, and tell whether that was possible."""
@@ -217,6 +230,9 @@ class Claim:
         except BaseException:
             target.give_up(settled=False)
             raise
+        if moved:
+            self._is_emptied = self._may_leave_something()
+            target._is_emptied = target._is_emptied and _is_small(self.previous)
         return moved
 
     def _check_with(self, target: Claim) -> None:
@@ -262,9 +278,10 @@ class Claim:
             self._held.give_back(self._as_given_back())
 
     def _as_given_back(self) -> ClaimRecord:
+        current = replace(self._held.current, emptied=self._is_emptied)
         if self._is_left:
-            return replace(self._held.current, state="filling", generation=self.generation, plan=self.plan)
-        return replace(self._held.current, state="free", generation=self._pending, plan="")
+            return replace(current, state="filling", generation=self.generation, plan=self.plan)
+        return replace(current, state="free", generation=self._pending, plan="")
 
     def __enter__(self) -> Self:
         return self
@@ -280,6 +297,11 @@ def _left_clean(before: ClaimRecord, live: Node | None) -> bool:
     if before.state == "free":
         return before.generation <= (CLEAN if live is None else live.generation)
     return before.state == "filling" or (before.clean and before.holder.is_dead())
+
+
+def _is_small(node: Node | None) -> bool:
+    """Whether a value is one object, which is put over what was left there."""
+    return node is not None and node.kind == VALUE and not node.arrays and len(node.groups) == 1
 
 
 def parsed(path: str, found: Tagged | None, *, damaged: bool = False) -> tuple[Node | None, Tag | None]:

@@ -58,6 +58,8 @@ class ClaimRecord:
         When it was taken, nobody else could still be writing.
     plan : str
         Where the plan of a filling lies.
+    emptied : bool
+        What lay at the key was deleted. What is there without a node is left over, so no value has lost its node.
     """
 
     key: str
@@ -70,6 +72,7 @@ class ClaimRecord:
     holder: Holder
     clean: bool = True
     plan: str = ""
+    emptied: bool = False
 
     @classmethod
     def parse(cls, found: Tagged | None) -> ClaimRecord | None:
@@ -89,6 +92,7 @@ class ClaimRecord:
                 Holder.parse(own),
                 bool(own.get("clean", False)),
                 str(own.get("plan", "")),
+                bool(own.get("emptied", False)),
             )
         except (CorruptChunkError, KeyError, TypeError, ValueError):
             return None
@@ -107,6 +111,11 @@ class ClaimRecord:
         """Whether the holder has ended, or is this process, which is through with the claim."""
         is_own = self.holder == Holder.this_process()
         return self.token not in at_work if is_own else self.holder.is_dead()
+
+    @property
+    def explains_leftovers(self) -> bool:
+        """Whether what lies at the key without a node was begun and not finished, or deleted."""
+        return self.state != "free" or self.generation != CLEAN or self.emptied
 
     def is_spent(self, live: Node | None) -> bool:
         """Whether nobody needs the record: nobody is at work, nor could still write what was handed out."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine import heartbeat
-from zdb.engine.claim_record import CLEAN, ClaimRecord, at_work, claim_path, given_back
+from zdb.engine.claim_record import ClaimRecord, at_work, claim_path, given_back
 from zdb.errors import ZdbError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class HeldRecord:
             self._fence.lose()
 
     def _give_back(self, record: ClaimRecord) -> None:
-        is_needless = record.state == "free" and record.generation == CLEAN and self._nodes.removes_conditionally
+        is_needless = not record.explains_leftovers and self._nodes.removes_conditionally
         for _ in range(ATTEMPTS):
             tag = None if self._fence.is_lost else self._current_tag()
             if tag is None:

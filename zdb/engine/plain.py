@@ -68,8 +68,8 @@ class PlainEngine(Lookup):
             if not path:
                 self.nodes.create(node_path(path), dump(new_database()))  # of several processes, one gives it its id
             elif claim := self.claims.take_new(path):
-                with claim:
-                    self.nodes.create(node_path(path), dump(new_database()))
+                with claim, contextlib.suppress(KeyExistsError):
+                    self.create_database_under(claim)
             node = self.node(path)
         if not self.is_database(node):
             raise KeyConflictError(f"{path}: is a value, so nothing can be put below it; use another key")
@@ -139,7 +139,7 @@ class PlainEngine(Lookup):
             That of the key, if it is held. It need not be.
         """
         if claim is not None:
-            claim.commit(lambda previous, generation: small_document(seal(previous, generation)))
+            claim.commit(lambda previous, generation: small_document(seal(previous, generation)), is_small=True)
             self._remember(path)
             return
         is_written = False

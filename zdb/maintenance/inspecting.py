@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.claim_record import CLEAN, ClaimRecord, claim_path
+from zdb.engine.claim_record import ClaimRecord, claim_path
 from zdb.engine.node import NONSENSE, ArrayNode, Node, group_document, key_encoding, node_path
 from zdb.errors import CorruptChunkError
 from zdb.keys import split
@@ -127,7 +127,7 @@ def without_node(engine: PlainEngine, path: str) -> Node | None:
 
 
 def was_begun(engine: PlainEngine, *paths: str) -> bool:
-    """Whether a claim tells that somebody has begun to write a key, or one above it, and not finished."""
+    """Whether a claim tells that a key, or one above it, was begun and not finished, or that it was deleted."""
     keys: set[str] = set()
     for path in paths:
         while path and path not in keys:
@@ -136,7 +136,7 @@ def was_begun(engine: PlainEngine, *paths: str) -> bool:
     places = [claim_path(key) for key in sorted(keys)]
     found = [one for one in engine.nodes.read_tagged_many(places) if one is not None]
     records = [ClaimRecord.parse(one) for one in found]
-    return any(one is None or one.state != "free" or one.generation != CLEAN for one in records)
+    return any(one is None or one.explains_leftovers for one in records)
 
 
 def _check_attributes(found: Inspection) -> None:
