@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from zdb import Database
 
+pytestmark = pytest.mark.slow
+
 
 def snapshot(db: Database, key: str = "") -> dict[str, bytes | None]:
     """All objects of the keys, or of those below one."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60
 # In the bytes of a request that takes or frees a lock.
 REQUESTS = {"redis": b"EVALSHA", "zookeeper": b"lock__", "s3": b"PUT "}

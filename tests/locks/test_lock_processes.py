@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from lock_kinds import Kind
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60
 FORKS = """
 import json, os, sys, time, zdb

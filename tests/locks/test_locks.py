@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 PROCESSES, TIMES = 8, 100
 # Longer than a lease lasts after its holder gave no more sign of life, on a busy machine too.
 PATIENCE = 60

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from zdb.neuro.generate import GeneratedSimrun
 
+pytestmark = pytest.mark.slow
+
 RUNS = 8
 
 KILLED = """

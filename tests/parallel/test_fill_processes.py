@@ -23,6 +23,8 @@ from zdb.parallel import records
 if TYPE_CHECKING:
     from places import Place
 
+pytestmark = pytest.mark.slow
+
 ROWS, COLUMNS, UNIT = 640, 200, 16
 PROCESSES = 8
 MISALIGNED_ROUNDS = 40
