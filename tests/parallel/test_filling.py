@@ -14,7 +14,8 @@ import pytest
 import xarray as xr
 import zarr
 
-from zdb.engine.claim_record import claim_path
+from zdb.engine.claim_record import claim_path, given_back
+from zdb.engine.held_record import HeldRecord
 from zdb.engine.node import node_path
 from zdb.errors import (
     CorruptChunkError,
@@ -222,6 +223,29 @@ def test_a_process_that_dies_when_all_is_done_blocks_nobody(
         db.progress("v")
     db["v"] = 1
     db.gc(dry_run=False, grace=0)
+    assert db._engine.nodes.list_objects("_zdb/fills") == []
+
+
+@pytest.mark.parametrize("ending", ["finish", "discard"])
+def test_the_plan_stays_while_others_see_it_in_the_claim(
+    place: Place, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+
+    def fail(self: object, record: object) -> None:
+        raise StorageError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldRecord, "_give_back", fail)
+        getattr(db, ending)("v")
+    given_back.clear()  # what other processes do not know
+    with pytest.raises(KeyClaimedError, match=r"finish that, or discard it"):
+        db["v"] = 1
+    getattr(db, ending)("v")
+    assert ("v" in db) == (ending == "finish")
+    db["v"] = 1
     assert db._engine.nodes.list_objects("_zdb/fills") == []
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from zdb.attributes import FORMAT_ATTRIBUTES
+from zdb.engine.claim_record import given_back
 from zdb.engine.computing import store
 from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
@@ -164,7 +165,7 @@ def finish(engine: PlainEngine, path: str) -> None:
         except BaseException:
             claim.leave_filling(plan.path)  # to be finished once more
             raise
-    _forget(engine, plan.path)
+    _forget(engine, claim)
 
 
 def _resumed(engine: PlainEngine, claim: Claim) -> Plan:
@@ -278,18 +279,18 @@ def discard(engine: PlainEngine, path: str) -> None:
             claim.leave_filling(plan.path)  # to be discarded once more
             raise
         claim.give_up(settled=False)  # chunks may be on their way, so the next writer takes other names
-    _forget(engine, plan.path)
+    _forget(engine, claim)
 
 
 def _discard_damaged(engine: PlainEngine, path: str) -> None:
     """Give up a filling whose plan is lost or cannot be read; what was written of it is left to garbage collection."""
     with engine.claims.take(path, resume=True, damaged=True, blocking=False) as claim:
         claim.give_up(settled=False)
-    if claim.plan:
-        _forget(engine, claim.plan)
+    _forget(engine, claim)
 
 
-def _forget(engine: PlainEngine, place: str) -> None:
+def _forget(engine: PlainEngine, claim: Claim) -> None:
     """Remove a plan that no claim names any more; gc does, should this fail or the process die before."""
-    with suppress(ZdbError):
-        engine.nodes.delete_tree(place)
+    if claim.plan and claim.token not in given_back:
+        with suppress(ZdbError):
+            engine.nodes.delete_tree(claim.plan)
