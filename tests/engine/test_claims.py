@@ -539,6 +539,10 @@ def test_a_key_that_is_being_filled(place: Place) -> None:
             refused()
     with db._engine.claims.take("k", resume=True) as resumed:
         assert (resumed.plan, resumed.generation, resumed.is_clean) == ("_zdb/fills/1", 1, True)
+    with pytest.raises(KeyClaimedError, match="being filled"):  # who had it neither finished it nor gave it up
+        db["k"] = 1
+    with db._engine.claims.take("k", resume=True) as resumed:
+        resumed.give_up(settled=True)
     db["k"] = np.arange(3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,76 @@ def test_a_store_that_fails_while_a_value_is_finished(
         db["v"] = 1
     db.finish("v")
     xr.testing.assert_identical(db["v"].compute(), full())
+
+
+REQUESTS = (
+    "get", "get_many", "read_tagged", "read_tagged_many", "set", "stage", "sync", "replace", "list_objects",
+    "list_status", "delete", "prune",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["finish", "discard"])
+@pytest.mark.parametrize("kind", ["arrays", "table"])
+def test_a_filling_goes_on_whichever_request_fails(
+    place: Place, ending: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = place.open()
+    frame = pd.DataFrame({"a": [1.5, 2.5]})
+    if kind == "table":
+        db.create("v", frame, npartitions=1)
+        db.write_region("v", frame, 0)
+    else:
+        db.create("v", template())
+        fill_all(db, "v", full())
+    nodes = db._engine.nodes
+    real = {name: getattr(nodes, name) for name in REQUESTS}
+    left, failed = 0, 0
+
+    def fail_once(name: str, *args: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise StorageError("no connection")
+        return real[name](*args, **options)
+
+    while True:
+        failed += 1
+        left = failed
+        with monkeypatch.context() as patch:
+            for name in REQUESTS:
+                patch.setattr(nodes, name, partial(fail_once, name))
+            try:
+                getattr(db, ending)("v")
+            except StorageError:
+                pass
+            except NotFillingError:
+                assert ending == "discard"  # it was done, and the claim could not be given back
+                break
+            else:
+                break
+        with pytest.raises(KeyClaimedError, match="discard"):
+            place.open()["v"] = 1
+    assert failed > 5
+    assert ("v" in db) == (ending == "finish")
+    if ending == "finish" and kind == "table":
+        pd.testing.assert_frame_equal(db["v"].compute(), frame)
+    elif ending == "finish":
+        xr.testing.assert_identical(db["v"].compute(), full())
+    db["v"] = 1
+
+
+def test_a_filling_outlives_a_claim_above_it(place: Place) -> None:
+    db, other = place.open(), place.open()
+    db.create("sub/v", template())
+    fill_all(db, "sub/v", full())
+    above = other._engine.claim("sub")  # of who deletes or renames the sub-database, and finds that he may not
+    with ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(db.finish, "sub/v")
+        while other._engine.claims.state("sub/v").state == "filling":
+            pass
+        above.release()
+        finishing.result()
+    xr.testing.assert_identical(db["sub/v"].compute(), full())
 
 
 def test_nobody_else_writes_a_key_that_is_filled(place: Place) -> None:

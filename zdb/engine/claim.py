@@ -90,7 +90,7 @@ class Claim:
             plan=self.plan,
             emptied=self._is_emptied,
         )
-        self._is_left = False  # to be filled by many processes
+        self._is_left = self._is_resumed  # to be filled by many processes, unless it is finished or given up
         self._is_released = False
         self.fence = Fence(self._nodes, claim_path(path), self.token, self.lease, path)
         self._held = HeldRecord(nodes, record, self.fence)
@@ -107,7 +107,6 @@ class Claim:
         try:
             return self._held.take(tag)
         except ZdbError:
-            self._is_left = bool(self.plan)
             given_back[self.token] = self._as_given_back()
             raise
 
@@ -169,6 +168,7 @@ class Claim:
             self.in_doubt = False
             if written is not None:
                 self._pending = CLEAN
+                self._is_left = False
                 self._is_emptied = self._is_emptied and is_small
                 return
             self.check(ask=True)
@@ -272,7 +272,10 @@ class Claim:
         self._require(self._held.leave(state="filling", plan=plan, generation=self.generation))
 
     def release(self) -> None:
-        """Let others write the key. If the store fails, this process may, and others when the lease is over."""
+        """Let others write the key, or fill it again if that was neither finished nor given up.
+
+        If the store fails, this process may do so, and others when the lease is over.
+        """
         if not self._is_released:
             self._is_released = True
             self._held.give_back(self._as_given_back())

@@ -153,7 +153,9 @@ def finish(engine: PlainEngine, path: str) -> None:
         _set_state(engine, plan, "finishing")
         progress = Progress.of(engine, plan)
         try:
-            if not _is_committed(claim, plan):
+            if _is_committed(claim, plan):
+                claim.give_up(settled=True)
+            else:
                 _require_complete(progress)
                 _require_objects(engine, plan)
                 publish = _join if plan.partitions else _commit
@@ -173,9 +175,6 @@ def _resumed(engine: PlainEngine, claim: Claim) -> Plan:
         return read_plan(engine, claim.path, claim.plan)
     except NotFillingError:
         claim.give_up(settled=False)
-        raise
-    except BaseException:
-        claim.leave_filling(claim.plan)
         raise
 
 
@@ -263,21 +262,16 @@ def discard(engine: PlainEngine, path: str) -> None:
     with engine.claims.take(path, resume=True, damaged=True, blocking=False) as claim:
         plan = _resumed(engine, claim)
         if state_of(engine.nodes, plan) == "finishing" and not _is_committed(claim, plan):
-            claim.leave_filling(plan.path)
             # Who was stopped just before the commit may come back and carry it out: nothing may be missing then.
             raise NotFillingError(
                 f"{path}: was being finished when that ended; db.finish({path!r}) completes it, or opens it again if "
                 "parts are missing"
             )
-        try:
-            _set_state(engine, plan, "discarding")
-            kept = set() if claim.previous is None else set(claim.previous.object_paths())
-            own = {one for array in plan.node.arrays.values() for one in array.object_paths()} - kept
-            engine.nodes.delete(one for one in engine.nodes.list_objects(path) if one in own)
-            engine.nodes.prune(path)
-        except BaseException:
-            claim.leave_filling(plan.path)  # to be discarded once more
-            raise
+        _set_state(engine, plan, "discarding")
+        kept = set() if claim.previous is None else set(claim.previous.object_paths())
+        own = {one for array in plan.node.arrays.values() for one in array.object_paths()} - kept
+        engine.nodes.delete(one for one in engine.nodes.list_objects(path) if one in own)
+        engine.nodes.prune(path)
         claim.give_up(settled=False)  # chunks may be on their way, so the next writer takes other names
     _forget(engine, claim)
 
