@@ -98,6 +98,15 @@ def test_listing_with_kinds(used: tuple[zdb.Database, Requests]) -> None:
     assert sent == {"GetObject": KEYS, "ListObjectsV2": 2}
 
 
+def test_a_listing_of_nothing(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    nodes = db._engine.nodes
+    for listing in (nodes.list_objects, nodes.list_status):
+        assert requests.of(lambda listing=listing: listing("nothing")) == ["ListObjectsV2"]
+    assert nodes.list_objects("second") == ["second/zarr.json"]
+    assert nodes.list_objects("secon") == []
+
+
 def objects(requests: list[str]) -> tuple[int, int]:
     """How many objects are read and written."""
     counted = Counter(requests)

@@ -12,6 +12,9 @@ from zdb.engine.remote import ZarrNodes, bounded
 from zdb.errors import ClaimsUnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
     from zarr.storage import FsspecStore
 
     from zdb.engine.nodes import Tag
@@ -57,6 +60,15 @@ class S3Nodes(ZarrNodes):
     def _place(self, path: str) -> dict[str, str]:
         bucket, _, key = f"{self.store.path}/{path}".partition("/")
         return {"Bucket": bucket, "Key": key}
+
+    def list_objects(self, path: str) -> list[str]:
+        return [one.path for one in self.list_status(path)]
+
+    def _find(self, root: str, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
+        # Where nothing lies below a path, s3fs would ask twice more whether that itself is an object.
+        prefix = {"prefix": f"{path}/"} if path else {}
+        found: Coroutine[Any, Any, dict[str, Any]] = self.store.fs._find(root, detail=True, **prefix)  # noqa: SLF001
+        return found
 
     async def _read_tagged(self, path: str) -> Tagged | None:
         from s3fs.core import _error_wrapper

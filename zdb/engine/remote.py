@@ -120,13 +120,18 @@ class ZarrNodes(NodeStore):
                 sizes = self._run(path, bounded(self.store.getsize, objects))
             return [ObjectStatus(one, size, None) for one, size in zip(objects, sizes, strict=True)]
         root = str(self.store.path).strip("/")
-        place = "/".join(filter(None, (root, path)))
-        found = self._run(path, self.store.fs._find(place, detail=True))  # noqa: SLF001
+        found = self._run(path, self._find(root, path))
         start = len(root) + 1 if root else 0
         listed = {name.strip("/")[start:]: info for name, info in found.items()}
         for itself in ("", path):  # on some servers a prefix that was emptied is listed for a while
             listed.pop(itself, None)
         return sorted(ObjectStatus(name, int(info["size"] or 0), _time_of(info)) for name, info in listed.items())
+
+    def _find(self, root: str, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Look for all that lies below a path in a folder of fsspec."""
+        place = "/".join(filter(None, (root, path)))
+        found: Coroutine[Any, Any, dict[str, Any]] = self.store.fs._find(place, detail=True)  # type: ignore[attr-defined]  # noqa: SLF001
+        return found
 
     def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:  # noqa: ARG002
         self.require_writable()
