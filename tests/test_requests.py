@@ -160,3 +160,27 @@ def test_adding_a_few_rows_to_a_table(used: tuple[zdb.Database, Requests]) -> No
     # The claim, the last object and the metadata of two arrays, the metadata of the value. Read: the value, before and
     # after the claim was taken, the claim, the last object of each array twice, for its rows and to replace it.
     assert objects(sent[4000]) == (3 + 1 + 2 * 2, 1 + 2 + 2 + 1)
+
+
+def test_jobs_that_fill_a_value_ask_no_more_when_much_is_there(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    db.create("filled", np.zeros(40), chunks=(1,))
+    frame = pd.DataFrame({"a": [1.0]})
+    db.create("table", frame, npartitions=40)
+
+    def write(key: str, number: int) -> None:
+        if key == "table":
+            db.write_region(key, frame, partition=number)
+        else:
+            db.write_region(key, np.ones(1), slice(number, number + 1))
+
+    for key in ("filled", "table"):
+        write(key, 0)
+        sent = []
+        for number in (1, 39):
+            for one in range(2, number):
+                write(key, one)
+            sent.append(Counter(requests.of(lambda key=key, number=number: write(key, number))))
+        assert sent[0] == sent[1]
+        # The claim, which names the plan, and the plan; what is there, and what is begun.
+        assert Counter(requests.of(lambda key=key: db.resume(key))) == {"GetObject": 2, "ListObjectsV2": 2}

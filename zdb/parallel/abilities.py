@@ -161,11 +161,15 @@ class Parallel(Handle):
         NotFillingError
             The value is not being filled.
         """
+        from zdb.parallel.missing import Missing
+        from zdb.parallel.records import Parts
+
         if not (_is_whole(job) and _is_whole(jobs) and 0 <= job < jobs):
             raise InvalidSettingError(
                 f"{self._at(key)}: job={job!r} of jobs={jobs!r}: give whole numbers, job from 0 on and below jobs"
             )
-        return self.progress(key).missing_of(job, jobs)
+        plan = self._current_plan(key)
+        return Missing.of(plan, Parts.list(self._engine.nodes, plan)).of_job(job, jobs)
 
     def finish(self, key: Key) -> None:
         """Make a value visible that jobs have filled.
@@ -176,6 +180,8 @@ class Parallel(Handle):
             Parts are missing; the message names some. The value can still be filled.
         MissingChunkError
             Objects that were written are not in the store any more; their regions count as missing from now on.
+        CorruptChunkError
+            A partition of a table cannot be read any more; it counts as missing from now on.
         NotFillingError
             The value is not being filled.
         """

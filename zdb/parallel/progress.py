@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from zdb.display import format_age
 from zdb.engine.node import Node, node_path
-from zdb.parallel.coverage import covered
-from zdb.parallel.records import Parts
+from zdb.errors import MissingChunkError
+from zdb.parallel.missing import Missing, grid_of
+from zdb.parallel.records import Parts, mark_lost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zdb.engine.plain import PlainEngine
-    from zdb.parallel.coverage import Box
     from zdb.parallel.plan import Plan, Region
     from zdb.parallel.records import Part
 
-__all__ = ["Progress", "Written"]
+__all__ = ["Progress", "Written", "lost"]
 
 WIDTH, HEIGHT = 50, 12
 _BLOCKS = " ░▒▓█"
@@ -52,13 +54,18 @@ class Written:
     duration: float | None
 
     @classmethod
-    def of(cls, region: str, attributes: dict[str, Any]) -> Written:
+    def of(cls, region: str, attributes: dict[str, Any]) -> Written | None:
+        """Read the record of a part; None for one that is damaged, of which nothing more is known."""
+        try:
+            created = datetime.fromisoformat(attributes["zdb_created"])
+        except (KeyError, TypeError, ValueError):
+            return None
         array, task = (attributes.get(f"zdb_slurm_array_{one}_id") for one in ("job", "task"))
         job = f"{array}_{task}" if array and task else attributes.get("zdb_slurm_job_id", "")
         rank = attributes.get("zdb_mpi_rank")
         return cls(
             region,
-            datetime.fromisoformat(attributes["zdb_created"]),
+            created,
             str(attributes.get("zdb_user", "")),
             str(attributes.get("zdb_hostname", "")),
             " ".join(filter(None, (str(job), "" if rank is None else f"rank {rank}"))),
@@ -99,32 +106,29 @@ class Progress:
 
     @classmethod
     def of(cls, engine: PlainEngine, plan: Plan) -> Progress:
-        """Look at what is there: one listing, and one small object for each part."""
+        """Look at what is there: two listings, and one small object for each part."""
         listed = Parts.list(engine.nodes, plan)
         paths = [f"{plan.path}/parts/{part.name}" for part in listed.done] + list(listed.begun)
         records = engine.nodes.get_many([node_path(path) for path in paths])
         texts = [_text(plan, part) for part in (*listed.done, *listed.begun.values())]
         found = [
-            None if data is None else Written.of(text, Node.parse("", data).attributes)
-            for text, data in zip(texts, records, strict=True)
+            None if data is None else Written.of(text, Node.read(path, data).attributes)
+            for text, path, data in zip(texts, paths, records, strict=True)
         ]
         done, begun = found[: len(listed.done)], found[len(listed.done) :]
-        regions: list[Any] = list(range(plan.partitions)) if plan.partitions else plan.regions()
-        elements, total, missing = _missing(plan, listed, regions)
-        dims = ("partition",) if plan.partitions else tuple(plan.dims)
-        grid = (plan.partitions,) if plan.partitions else _grid(plan)
+        missing = Missing.of(plan, listed)
         return cls(
             plan.key,
-            len(regions) - len(missing),
-            len(regions),
-            elements,
-            total,
-            regions,
-            missing,
+            len(missing.regions) - len(missing.numbers),
+            len(missing.regions),
+            missing.elements,
+            missing.elements_total,
+            missing.regions,
+            missing.of_job(0, 1),
             sorted((one for one in done if one), key=lambda one: one.created),
             sorted((one for one in begun if one), key=lambda one: one.created),
-            dims,
-            grid,
+            ("partition",) if plan.partitions else tuple(plan.dims),
+            (plan.partitions,) if plan.partitions else grid_of(plan),
         )
 
     @property
@@ -141,7 +145,8 @@ class Progress:
 
     def missing_of(self, job: int, jobs: int) -> list[Any]:
         """Return what is missing of the regions of one of several jobs."""
-        return [region for region in self.regions[job::jobs] if region in self.missing]
+        missing = set(map(_region_text, self.missing))
+        return [region for region in self.regions[job::jobs] if _region_text(region) in missing]
 
     def describe_missing(self) -> str:
         """Say which parts are missing: the first few, and how many."""
@@ -230,43 +235,11 @@ class Progress:
         return f"<div><b>{escape(first)}</b>{rows}{text}</div>"
 
 
-def _missing(plan: Plan, listed: Parts, regions: list[Any]) -> tuple[int, int, list[Any]]:
-    if plan.partitions:
-        done = {part.bounds[0] for part in listed.done} - {part.bounds[0] for part in listed.missing.values()}
-        return 0, 0, [number for number in regions if (number, number + 1) not in done]
-    elements = total = 0
-    lacking: list[tuple[tuple[str, ...], Box]] = []
-    for number, variable in enumerate(plan.variables):
-        done_boxes = [part.box(plan, number) for part in listed.done if part.has(number)]
-        open_boxes = [part.box(plan, number) for part in listed.missing.values() if part.has(number)]
-        there, boxes = covered(variable.shape, done_boxes, open_boxes)
-        elements += there
-        total += math.prod(variable.shape)
-        lacking += [(variable.dims, box) for box in boxes if all(start < stop for start, stop in box)]
-    missing: dict[int, Any] = {}
-    counts = _grid(plan)
-    for dims, box in lacking:
-        bounds = dict(zip(dims, box, strict=True))
-        along = [
-            range(bounds[dim][0] // plan.unit[dim], math.ceil(bounds[dim][1] / plan.unit[dim]))
-            if dim in bounds
-            else range(count)
-            for dim, count in zip(plan.dims, counts, strict=True)
-        ]
-        for number in _numbers(along, counts):
-            missing[number] = regions[number]
-    return elements, total, [missing[number] for number in sorted(missing)]
-
-
-def _grid(plan: Plan) -> tuple[int, ...]:
-    return tuple(math.ceil(plan.sizes[dim] / plan.unit[dim]) for dim in plan.dims)
-
-
-def _numbers(along: list[range], counts: tuple[int, ...]) -> list[int]:
-    numbers = [0]
-    for chosen, count in zip(along, counts, strict=True):
-        numbers = [number * count + one for number in numbers for one in chosen]
-    return numbers
+def lost(engine: PlainEngine, plan: Plan, parts: Iterable[Part], why: str) -> MissingChunkError:
+    """Let parts that were written count as missing from now on, and return the error that says so."""
+    mark_lost(engine.nodes, plan, parts)
+    missing = Progress.of(engine, plan).describe_missing()
+    return MissingChunkError(f"{missing}. They were written, but {why}; write what db.resume({plan.key!r}) returns")
 
 
 def _text(plan: Plan, part: Part) -> str:

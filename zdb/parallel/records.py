@@ -13,7 +13,7 @@ from zdb.parallel.plan import group
 from zdb.provenance import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from zdb.engine.store import NodeStore
     from zdb.parallel.coverage import Box
@@ -114,19 +114,29 @@ class Parts:
 
     @classmethod
     def list(cls, nodes: NodeStore, plan: Plan) -> Parts:
-        found = cls()
-        start = len(plan.path) + 1
-        for path in nodes.list_objects(plan.path):
-            kind, _, rest = path[start:].partition("/")
-            name, _, last = rest.partition("/")
-            if last != "zarr.json":
-                continue
-            if kind == "parts":
-                found.done.append(Part.parse(name))
-            elif kind == "begun":
-                kept = found.lost if name.endswith(_LOST) else found.begun
-                kept[path.removesuffix("/zarr.json")] = Part.parse(name.partition(".")[0])
+        """What is there and what counts as missing, by two listings."""
+        done = [Part.parse(name) for name in _listed(nodes, f"{plan.path}/parts")]
+        found = cls.list_missing(nodes, plan)
+        found.done = done
         return found
+
+    @classmethod
+    def list_missing(cls, nodes: NodeStore, plan: Plan) -> Parts:
+        """Only what counts as missing, which is little however many parts there are."""
+        found = cls()
+        place = f"{plan.path}/begun"
+        for name in _listed(nodes, place):
+            kept = found.lost if name.endswith(_LOST) else found.begun
+            kept[f"{place}/{name}"] = Part.parse(name.partition(".")[0])
+        return found
+
+
+def _listed(nodes: NodeStore, place: str) -> Iterator[str]:
+    """Names of the records in a group."""
+    for path in nodes.list_objects(place):
+        name, _, last = path[len(place) + 1 :].partition("/")
+        if last == "zarr.json":
+            yield name
 
 
 def mark_lost(nodes: NodeStore, plan: Plan, parts: Iterable[Part]) -> None:
@@ -182,7 +192,7 @@ class Attempt:
 
     def begin(self) -> None:
         """Say that the part is being written, and take the place of others that write there, who may be dead."""
-        found = Parts.list(self.nodes, self.plan).missing
+        found = Parts.list_missing(self.nodes, self.plan).missing
         others = {path: part for path, part in found.items() if part.meets(self.part)}
         facts = capture().attributes
         self.nodes.set(node_path(self.marker), group({"zdb_part": self.part.name, **_kept(facts)}))
