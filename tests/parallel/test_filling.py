@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 
+import zdb
 from zdb.engine.claim_record import claim_path, given_back
 from zdb.engine.held_record import HeldRecord
 from zdb.engine.node import node_path
@@ -757,6 +758,82 @@ def test_tables_by_partitions(place: Place) -> None:
     assert db.verify().ok
     assert db._engine.nodes.list_objects("_zdb/fills") == []
     assert db._engine.nodes.list_objects("_zdb/spool") == []
+
+
+@pytest.mark.parametrize("damage", ["no chunk", "no node", "empty chunk", "other chunk", "no record", "damaged record"])
+def test_a_partition_that_is_lost_is_missing(place: Place, damage: str) -> None:
+    frame = pd.DataFrame({"time": np.linspace(0, 1, 90)})
+    db = place.open()
+    db.create("t", frame, npartitions=3)
+    for number in range(3):
+        db.write_region("t", frame.iloc[30 * number : 30 * number + 30], partition=number)
+    plan, nodes = read_plan(db._engine, "t"), db._engine.nodes
+    record = node_path(f"{plan.path}/parts/1-2")
+    frame_path = json.loads(nodes.get(record) or b"")["attributes"]["frame"]
+    (chunk,) = [one for one in nodes.list_objects(f"{frame_path}/time") if not one.endswith("zarr.json")]
+    data = bytearray(nodes.get(chunk) or b"")
+    data[10] ^= 1
+    match damage:
+        case "no chunk":
+            nodes.delete([chunk])
+        case "no node":
+            nodes.delete([node_path(frame_path)])
+        case "no record":
+            nodes.set(record, b"{}")
+        case "damaged record":
+            nodes.set(record, b"")
+        case _:
+            nodes.set(chunk, bytes(data) if damage == "other chunk" else b"")
+    error = CorruptChunkError if damage == "other chunk" else MissingChunkError
+    with pytest.raises(error, match=r"partition 1.*written.*resume"):
+        db.finish("t")
+    assert "t" not in db
+    assert db.resume("t") == [1]
+    db.write_region("t", frame.iloc[30:60], partition=np.int64(1))
+    db.finish("t")
+    pd.testing.assert_frame_equal(db["t"].compute(), frame)
+    assert db.verify().ok
+
+
+def test_a_table_that_lost_its_columns_says_so(db) -> None:
+    frame = pd.DataFrame({"time": [0.5]})
+    db.create("t", frame, npartitions=1)
+    db._engine.nodes.delete([node_path(f"{read_plan(db._engine, 't').path}/template")])
+    other = zdb.open(db.url)
+    with pytest.raises(MissingChunkError, match=r"t: the columns of the table are lost.*discard"):
+        other.write_region("t", frame, partition=0)
+
+
+def test_what_cannot_be_finished_can_be_discarded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"time": [0.5]})
+    db = place.open()
+    db.create("t", frame, npartitions=1)
+    db.write_region("t", frame, partition=0)
+
+    def refuse(*_: Any) -> None:
+        raise UnsupportedValueError("these partitions do not fit together")
+
+    monkeypatch.setattr("zdb.formats.dask_tables.PartitionedTable.finish", refuse)
+    with pytest.raises(UnsupportedValueError, match="do not fit"):
+        db.finish("t")
+    db.write_region("t", frame, partition=0)
+    with pytest.raises(UnsupportedValueError, match="do not fit"):
+        db.finish("t")
+    db.discard("t")
+    db["t"] = 1
+
+
+def test_a_damaged_record_of_a_part_hides_nothing(db) -> None:
+    db.create("a", da.empty((4, 3), chunks=(2, 3)))
+    for start in (0, 2):
+        db.write_region("a", np.ones((2, 3)), slice(start, start + 2))
+    plan = read_plan(db._engine, "a")
+    db._engine.nodes.set(node_path(f"{plan.path}/parts/0-2_0-3"), b"")
+    progress = db.progress("a")
+    assert progress.complete
+    assert len(progress.parts) == 1
+    db.finish("a")
+    np.testing.assert_array_equal(db["a"], np.ones((4, 3)))
 
 
 def test_garbage_and_repair_spare_a_value_that_is_filled(place: Place) -> None:

@@ -17,14 +17,23 @@ from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
 from zdb.engine.options import LayoutOptions
 from zdb.engine.writer import begin_node, below_documents, check_plan, write_arrays
-from zdb.errors import CorruptChunkError, MissingChunkError, MissingPartsError, NotFillingError, ZdbError
+from zdb.errors import (
+    ClaimLostError,
+    CorruptChunkError,
+    MissingChunkError,
+    MissingPartsError,
+    NotFillingError,
+    StorageError,
+    ZdbError,
+)
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
 from zdb.keys import split
 from zdb.parallel.appending import provenance
+from zdb.parallel.missing import Missing
 from zdb.parallel.plan import Plan, fills_of, group, read_plan
-from zdb.parallel.progress import Progress
-from zdb.parallel.records import Attempt, Part, mark_lost, state_of
+from zdb.parallel.progress import Progress, lost
+from zdb.parallel.records import Attempt, Part, Parts, state_of
 from zdb.parallel.regions import as_dataset, check_aligned, pieces_of, resolve_region
 from zdb.parallel.tables import (
     empty_frame,
@@ -146,7 +155,9 @@ def write_pieces(engine: PlainEngine, node: Node, pieces: list[Piece], guard: An
 def finish(engine: PlainEngine, path: str) -> None:
     """Make a value visible when all of it is there; errors as in :meth:`zdb.Database.finish`."""
     started = time.perf_counter()
-    _require_complete(Progress.of(engine, read_plan(engine, path)))
+    plan = read_plan(engine, path)
+    if Missing.of(plan, Parts.list(engine.nodes, plan)).numbers:
+        _require_complete(Progress.of(engine, plan))
     with engine.claims.take(path, resume=True, damaged=True) as claim:
         plan = _resumed(engine, claim)
         # From here on no job writes; who has begun to, shows in the listing.
@@ -157,17 +168,21 @@ def finish(engine: PlainEngine, path: str) -> None:
                 claim.give_up(settled=True)
             else:
                 _require_complete(progress)
-                _require_objects(engine, plan)
                 publish = _join if plan.partitions else _commit
                 publish(engine, claim, plan, progress, started)
-        except (MissingPartsError, MissingChunkError):
-            _set_state(engine, plan, "open")
-            claim.leave_filling(plan.path)
-            raise
-        except BaseException:
-            claim.leave_filling(plan.path)  # to be finished once more
+        except BaseException as error:
+            try:
+                if _is_certainly_refused(claim, error):
+                    _set_state(engine, plan, "open")
+            finally:
+                claim.leave_filling(plan.path)  # to be finished once more
             raise
     _forget(engine, claim)
+
+
+def _is_certainly_refused(claim: Claim, error: BaseException) -> bool:
+    """Whether nothing was committed when this was raised, nor will be, so that jobs may go on."""
+    return isinstance(error, Exception) and not isinstance(error, (StorageError, ClaimLostError)) and not claim.in_doubt
 
 
 def _resumed(engine: PlainEngine, claim: Claim) -> Plan:
@@ -190,17 +205,17 @@ def _require_complete(progress: Progress) -> None:
 
 def _require_objects(engine: PlainEngine, plan: Plan) -> None:
     sizes = {one.path: one.size for one in engine.nodes.list_status(plan.key)}
-    lost = {
+    gone = {
         name: places
         for name, array in plan.node.arrays.items()
         if (places := [place for place in array.places() if not sizes.get(array.object_path(place))])
     }
-    if not lost:
+    if not gone:
         return
     variables = {name: variable for variable in plan.variables for name in variable.arrays}
-    names = [plan.node.arrays[name].object_path(place) for name, places in lost.items() for place in places]
+    names = [plan.node.arrays[name].object_path(place) for name, places in gone.items() for place in places]
     what = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    in_memory = [name for name in lost if name not in variables]
+    in_memory = [name for name in gone if name not in variables]
     if in_memory:
         raise MissingChunkError(
             f"{plan.key}: {what} are not in the store any more, and {in_memory[0]!r} was written by db.create, not by "
@@ -208,29 +223,27 @@ def _require_objects(engine: PlainEngine, plan: Plan) -> None:
         )
     regions = [
         Part.of(plan, plan.region_of(variables[name], plan.node.arrays[name], place), [variables[name].name])
-        for name, places in lost.items()
+        for name, places in gone.items()
         for place in places
     ]
-    mark_lost(engine.nodes, plan, regions)
-    missing = Progress.of(engine, plan).describe_missing()
-    raise MissingChunkError(
-        f"{missing}. They were written, but {what} are not in the store any more; write what "
-        f"db.resume({plan.key!r}) returns"
-    )
+    raise lost(engine, plan, regions, f"{what} are not in the store any more")
 
 
 def _join(engine: PlainEngine, claim: Claim, plan: Plan, progress: Progress, started: float) -> None:
     """Write the table that the partitions are together."""
     from zdb.formats.dask_tables import PartitionedTable
 
+    table = joined(engine, plan)
+
     def seal(previous: Node | None, generation: int) -> dict[str, Any]:  # noqa: ARG001
         engine.create_databases(split(plan.key)[0])
         return {**plan.node.attributes, **_provenance(engine, plan, progress, started)}
 
-    engine.publish_parts(claim, PartitionedTable(joined(engine, plan)), seal, layout_options(plan))
+    engine.publish_parts(claim, PartitionedTable(table), seal, layout_options(plan))
 
 
 def _commit(engine: PlainEngine, claim: Claim, plan: Plan, progress: Progress, started: float) -> None:
+    _require_objects(engine, plan)
     documents = below_documents(plan.node)
     if claim.previous is not None:
         documents[previous_path(plan.key)] = claim.previous.document  # its chunks are still there

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from zdb.engine.node import Node, node_path
 from zdb.engine.options import LayoutOptions
-from zdb.errors import PartMismatchError, UnsupportedValueError
+from zdb.errors import CorruptChunkError, MissingChunkError, PartMismatchError, UnsupportedValueError
 from zdb.formats import registry
-from zdb.parallel.records import Attempt, Part
+from zdb.parallel.progress import lost
+from zdb.parallel.records import Attempt, Part, mark_lost
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,14 +63,19 @@ def write_frame(engine: PlainEngine, path: str, frame: pd.DataFrame) -> None:
 def read_frame(engine: PlainEngine, path: str) -> pd.DataFrame:
     """Read a frame that :func:`write_frame` wrote."""
     node = engine.node(path)
-    assert node is not None, path
+    if node is None:
+        raise MissingChunkError(f"{node_path(path)} is not in the store any more")
     frame: pd.DataFrame = registry.by_name("table").decode(engine.open_value(node))
     return frame
 
 
 def read_empty(engine: PlainEngine, plan: Plan) -> pd.DataFrame:
     """Read columns and dtypes of the table."""
-    return read_frame(engine, f"{plan.path}/template")
+    try:
+        return read_frame(engine, f"{plan.path}/template")
+    except (MissingChunkError, CorruptChunkError) as error:
+        advice = f"give the filling up by db.discard({plan.key!r}) and begin it again"
+        raise type(error)(f"{plan.key}: the columns of the table are lost: {error}; {advice}") from error
 
 
 def write_partition(engine: PlainEngine, plan: Plan, empty: pd.DataFrame, frame: Any, number: Any) -> None:
@@ -77,17 +83,18 @@ def write_partition(engine: PlainEngine, plan: Plan, empty: pd.DataFrame, frame:
     from zdb.formats.dask_parts import check_part
 
     started = time.perf_counter()
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < plan.partitions:
+    if isinstance(number, bool) or not hasattr(number, "__index__") or not 0 <= number < plan.partitions:
         raise PartMismatchError(
             f"{plan.key}: is a table in {plan.partitions} partitions, so partition= is a number from 0 to "
             f"{plan.partitions - 1}, not {number!r}"
         )
+    number = int(number)
     try:
         check_part(frame, empty)
     except UnsupportedValueError as error:
         message = said_of(error, "the template")
         raise PartMismatchError(f"{plan.key}: partition {number}: {message}") from error
-    attempt = Attempt(engine.nodes, plan, Part(f"{number}-{number + 1}", ((number, number + 1),), None))
+    attempt = Attempt(engine.nodes, plan, _part(number))
     attempt.begin()
     path = f"{plan.path}/frames/{number}-{uuid.uuid4().hex[:12]}"
     write_frame(engine, path, frame)
@@ -101,18 +108,52 @@ def said_of(error: UnsupportedValueError, what: str) -> str:
     return text.replace("give the right meta=", "give it the same columns and index")
 
 
+def _part(number: int) -> Part:
+    return Part(f"{number}-{number + 1}", ((number, number + 1),), None)
+
+
 def joined(engine: PlainEngine, plan: Plan) -> Any:
-    """Return the table as a lazy dask frame of its partitions."""
+    """Return the table as a lazy dask frame of its partitions.
+
+    Raises
+    ------
+    MissingChunkError
+        Partitions that were written are not there any more; they count as missing from now on.
+    """
     import dask.config
     import dask.dataframe
 
-    names = [f"{plan.path}/parts/{number}-{number + 1}" for number in range(plan.partitions)]
-    records = engine.nodes.get_many([node_path(name) for name in names])
-    paths = [Node.parse(name, data or b"").attributes["frame"] for name, data in zip(names, records, strict=True)]
+    numbers = range(plan.partitions)
+    places = [f"{plan.path}/parts/{_part(number).name}" for number in numbers]
+    records = _read(engine, places)
+    paths = [record.attributes.get("frame", place) for place, record in zip(places, records, strict=True)]
+    there = {one.path for one in engine.nodes.list_status(f"{plan.path}/frames") if one.size}
+    frames = _read(engine, paths)
+    gone = [
+        n for n, frame in zip(numbers, frames, strict=True) if frame.error or not there.issuperset(frame.object_paths())
+    ]
+    if gone:
+        raise lost(engine, plan, map(_part, gone), "what is kept of them is not in the store any more, or damaged")
     with dask.config.set({"dataframe.convert-string": False}):
         return dask.dataframe.from_map(  # type: ignore[no-untyped-call]
-            partial(read_frame, engine), paths, meta=read_empty(engine, plan)
+            partial(_read_partition, engine, plan), numbers, paths, meta=read_empty(engine, plan)
         )
+
+
+def _read(engine: PlainEngine, paths: list[str]) -> list[Node]:
+    found = engine.nodes.get_many(list(map(node_path, paths)))
+    return [Node.read(path, data or b"") for path, data in zip(paths, found, strict=True)]
+
+
+def _read_partition(engine: PlainEngine, plan: Plan, number: int, path: str) -> pd.DataFrame:
+    try:
+        return read_frame(engine, path)
+    except (MissingChunkError, CorruptChunkError) as error:
+        mark_lost(engine.nodes, plan, [_part(number)])
+        raise type(error)(
+            f"{plan.key}: partition {number}, which was written, cannot be read: {error}. It counts as missing from "
+            f"now on; write what db.resume({plan.key!r}) returns"
+        ) from error
 
 
 def plain_options(options: LayoutOptions) -> dict[str, Any]:
