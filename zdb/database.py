@@ -174,7 +174,7 @@ class Database(
         node = self._require(self._at(key))
         if "zdb_created" not in node.attributes:
             return Provenance.post_hoc(self._engine.modified(node.path), node.format)
-        return Provenance.from_attributes(node.attributes, self._engine.record)
+        return Provenance.from_attributes(node.attributes, self._engine.records.read)
 
     def tree(self, depth: int | None = None, lines: int = 1000) -> Tree:
         """Return the keys as a tree with kind, dtype, shape, size and age; ``print`` it.

@@ -112,7 +112,7 @@ def _write_value(
             capture(duration, request.inputs) if request.provenance is None else request.provenance.recorded(duration)
         )
         for place, record in captured.records.items():
-            engine.set_record(place, record)
+            engine.records.write(place, record)
         own = engine.value_attributes(chosen.name, chosen.version, previous, generation)
         return {**own, **attrs, **captured.attributes}
 

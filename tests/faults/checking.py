@@ -142,7 +142,7 @@ def orphans(db: zdb.Database) -> set[str]:
                 used.update(f"histories/{attributes[a]}" for a in ("zdb_history",) if a in attributes)
 
     visit("")
-    records = [engine.record(one) or {} for one in used]
+    records = [engine.records.read(one) or {} for one in used]
     used |= {f"environments/{one['pixi_lock']}" for one in records if one.get("pixi_lock")}
     left = set(engine.nodes.list_objects("")) - needed - {f"_zdb/{one}/zarr.json" for one in used}
     # Records stay for a day, whatever the grace is; claims until they are taken again.

@@ -137,7 +137,7 @@ def test_a_reader_keeps_its_generation_until_the_grace_is_over(db: Database) -> 
 def test_records_that_nobody_refers_to(db: Database) -> None:
     db["a"] = 1
     used = db._engine.nodes.list_names("_zdb/environments")
-    db._engine.set_record("environments/" + "1" * 64, {"python": "3"})
+    db._engine.records.write("environments/" + "1" * 64, {"python": "3"})
     age(db)
     assert [one[:2] for one in garbage(db, dry_run=False)] == [("record", "_zdb/environments/" + "1" * 64)]
     assert db._engine.nodes.list_names("_zdb/environments") == used

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.claims import Claims
 from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, VALUE, Node, node_path
+from zdb.engine.provenance_records import ProvenanceRecords
 from zdb.errors import CorruptChunkError, InvalidKeyError, KeyConflictError, UnsupportedVersionError
 from zdb.keys import is_listed, join, split
 
@@ -33,7 +35,6 @@ class Lookup:
 
     def __init__(self, nodes: NodeStore) -> None:
         self.nodes = nodes
-        self.claims = Claims(nodes)
         self._forget()
 
     def __getstate__(self) -> JSONDict:
@@ -41,13 +42,13 @@ class Lookup:
 
     def __setstate__(self, state: JSONDict) -> None:
         self.nodes = state["nodes"]
-        self.claims = Claims(self.nodes)
         self._forget()
 
     def _forget(self) -> None:
+        self.claims = Claims(self.nodes)
+        self.records = ProvenanceRecords(self.nodes)
         self._consolidated: bool | None = None  # not known before the first look
         self._databases: set[str] = set()
-        self._records: dict[str, float] = {}  # until when they need not be looked at
         self._names: dict[str, dict[str, str]] = {}
 
     # Looking up
@@ -62,6 +63,10 @@ class Lookup:
         """
         data = self.nodes.get(node_path(path))
         return None if data is None else self._parsed(path, data)
+
+    def modified(self, path: str) -> datetime:
+        """When a node was last written, by the clock of the store; the epoch if it does not say."""
+        return self.nodes.modified(node_path(path)) or datetime(1970, 1, 1, tzinfo=UTC)
 
     def exists(self, path: str) -> bool:
         """Whether there is a key at a path, be it one that cannot be read, or that a newer zdb wrote."""

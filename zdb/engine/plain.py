@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.lookup import Lookup
@@ -36,10 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlainEngine"]
 
-RECORDS = "_zdb"
-# Records that a process uses are never a day old, which is when they may be collected.
-RECORD_MEMORY = 3600.0
-RECORD_RENEWAL = timedelta(hours=12)
 JSONDict = dict[str, Any]
 
 
@@ -263,34 +257,6 @@ class PlainEngine(Lookup):
                 f"{self.nodes.url}: the metadata of {path} makes no sense: {_described(error)}; let zdb repair, "
                 "or db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
             ) from error
-
-    def set_record(self, path: str, attributes: JSONDict) -> None:
-        """Write a record below ``_zdb`` once; records are named by their content."""
-        place = f"{RECORDS}/{path}"
-        if time.monotonic() < self._records.get(place, 0):
-            return
-        document = dump(group_document(attributes))
-        data = self.nodes.get(node_path(place))
-        if data is None:
-            for group in (RECORDS, split(place)[0]):
-                if self.nodes.get(node_path(group)) is None:
-                    self.nodes.create(node_path(group), dump(group_document({})))
-            self.nodes.create(node_path(place), document)
-        elif Node.read(place, data).attributes != attributes:  # it was damaged
-            self.nodes.set(node_path(place), document)
-        elif datetime.now(UTC) - self.modified(place) > RECORD_RENEWAL:
-            self.nodes.set(node_path(place), document)  # what is old and not referred to is collected
-        self._records[place] = time.monotonic() + RECORD_MEMORY
-
-    def modified(self, path: str) -> datetime:
-        """When a node was last written, by the clock of the store; the epoch if it does not say."""
-        return self.nodes.modified(node_path(path)) or datetime(1970, 1, 1, tzinfo=UTC)
-
-    def record(self, path: str) -> JSONDict | None:
-        """Return a record below ``_zdb``; None if it is lost or cannot be read."""
-        data = self.nodes.get(node_path(f"{RECORDS}/{path}"))
-        node = None if data is None else Node.read(path, data)
-        return None if node is None or node.error else node.attributes
 
     def delete(self, path: str, *, only_empty: bool = False) -> bool:
         """Remove a value or a database with all that is in it, and tell whether it did.

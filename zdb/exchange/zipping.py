@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zdb.engine.checksums import ObjectCheck
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, FOREIGN, VALUE, node_path
-from zdb.engine.plain import RECORDS
+from zdb.engine.provenance_records import RECORDS
 from zdb.errors import CorruptChunkError, MissingChunkError
 from zdb.maintenance.walking import walk
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zdb.engine.claim_record import CLAIMS, ClaimRecord, claim_path
 from zdb.engine.concurrency import concurrently
 from zdb.engine.node import DATABASE, VALUE, node_path
-from zdb.engine.plain import RECORDS
+from zdb.engine.provenance_records import RECORDS
 from zdb.errors import CorruptChunkError, KeyClaimedError, KeyConflictError
 from zdb.maintenance.inspecting import without_node
 from zdb.maintenance.report import Garbage, GarbageReport
@@ -297,7 +297,7 @@ class GarbageCollection:
         """Add the records that records refer to; all that there may be, if one of them cannot be read."""
         found = set(records)
         for one in records:
-            record = self._engine.record(one)
+            record = self._engine.records.read(one)
             if record is None:
                 found |= {f"environments/{name}" for name in self._nodes.list_names(f"{RECORDS}/environments")}
             elif "pixi_lock" in record:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zdb.engine.concurrency import concurrently
 from zdb.engine.decoding import ArrayDecoder
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, node_path
-from zdb.engine.plain import RECORDS
+from zdb.engine.provenance_records import RECORDS
 from zdb.environment import canonical_hash
 from zdb.errors import InvalidKeyError, MissingChunkError
 from zdb.keys import check_name, split

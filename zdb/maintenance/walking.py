@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from zdb.engine.node import DATABASE, FOREIGN, Node, node_path
-from zdb.engine.plain import RECORDS
+from zdb.engine.provenance_records import RECORDS
 from zdb.errors import CorruptChunkError
 from zdb.keys import join
 

@@ -204,7 +204,7 @@ def provenance(engine: PlainEngine, started: float) -> dict[str, Any]:
     """Return the provenance of this process as attributes, with its records written."""
     captured = capture(round(time.perf_counter() - started, 6))
     for place, record in captured.records.items():
-        engine.set_record(place, record)
+        engine.records.write(place, record)
     return captured.attributes
 
 

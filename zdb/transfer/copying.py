@@ -309,12 +309,12 @@ class Copier:
                 self._copy_record(f"{folder}/{node.attributes[attribute]}")
 
     def _copy_record(self, path: str) -> None:
-        record = None if path in self._records else self.source.record(path)
+        record = None if path in self._records else self.source.records.read(path)
         if record is None or canonical_hash(record) != path.rpartition("/")[2]:
             return
         if "pixi_lock" in record:
             self._copy_record(f"environments/{record['pixi_lock']}")
-        self.target.set_record(path, record)
+        self.target.records.write(path, record)
         self._records.add(path)
 
     def _require_current(self, node: Node) -> None:
