@@ -1,4 +1,4 @@
-"""The engine on plain Zarr: look up, list, publish, delete and move the nodes of one store."""
+"""The engine on plain Zarr: publish, delete and move the nodes of one store."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import contextlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.lookup import Lookup
-from zdb.engine.node import DATABASE, FOREIGN, FORMAT_VERSION, NONSENSE, VALUE, Node, dump, group_document, node_path
+from zdb.engine.consolidation import Consolidation
+from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, group_document, node_path
+from zdb.engine.node_opening import NodeOpening
 from zdb.errors import (
-    CorruptChunkError,
     KeyClaimedError,
     KeyConflictError,
     KeyExistsError,
     KeyNotFoundError,
-    UnreadableValueError,
     UnsupportedValueError,
     WriteError,
     ZdbError,
@@ -22,12 +21,9 @@ from zdb.errors import (
 from zdb.keys import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     import xarray as xr
 
     from zdb.engine.claim import Claim
-    from zdb.engine.node import ArrayNode
     from zdb.engine.options import LayoutOptions
     from zdb.engine.writer import Seal
     from zdb.formats.registry import Partitioned
@@ -37,8 +33,8 @@ __all__ = ["PlainEngine"]
 JSONDict = dict[str, Any]
 
 
-class PlainEngine(Lookup):
-    """Nodes of one store by path, as plain Zarr: read, published, deleted and moved."""
+class PlainEngine(NodeOpening, Consolidation):
+    """Nodes of one store by path, as plain Zarr: looked up, opened, published, deleted and moved."""
 
     def create_databases(self, path: str) -> None:
         """Make a database at a path and at all paths above it, where there is none."""
@@ -196,68 +192,6 @@ class PlainEngine(Lookup):
                 ) from error
             self.publish(claim, encoded, seal, options)
 
-    def open_plain(self, node: Node) -> Any:
-        """Open a node as plain xarray does; see :func:`zdb.engine.reader.open_plain`.
-
-        Raises
-        ------
-        CorruptChunkError
-            Its metadata make no sense.
-        UnreadableValueError
-            xarray cannot open it, such as arrays whose dimensions have no names.
-        """
-        from zdb.engine.reader import open_plain
-
-        described = self.described(node)
-        with self._making_sense(node.path):
-            arrays = described.described_arrays
-        for array in arrays.values():
-            with self._making_sense(array.path if node.kind == FOREIGN else node.path):
-                array.check()
-        try:
-            return open_plain(self.nodes, node)
-        except NONSENSE as error:
-            if node.kind != FOREIGN or isinstance(error, FileNotFoundError):
-                raise
-            raise UnreadableValueError(self._why_not_plain(node, arrays, error)) from error
-
-    def _why_not_plain(self, node: Node, arrays: Mapping[str, ArrayNode], error: Exception) -> str:
-        nameless = [name for name, array in arrays.items() if not array.metadata.get("dimension_names")]
-        reason = f"its arrays {', '.join(nameless)} have no dimension_names" if nameless else _described(error)
-        first = next(iter(arrays), "")
-        return (
-            f"{self.nodes.url}: {node.path} is plain Zarr that xarray cannot open, {reason}; read its arrays by "
-            f"zarr.open_group('{self.nodes.url}/{node.path}', mode='r'), or one by db['{node.path}/{first}']"
-        )
-
-    def open_value(self, node: Node) -> xr.Dataset | xr.DataTree:
-        """Open the Dataset of a value lazily; see :func:`zdb.engine.reader.open_value`.
-
-        Raises
-        ------
-        CorruptChunkError
-            Its metadata make no sense.
-        """
-        from zdb.engine.reader import open_value
-
-        with self._making_sense(node.path):
-            return open_value(self.nodes, node)
-
-    def check(self, node: Node) -> None:
-        """Raise :class:`~zdb.errors.CorruptChunkError` if the metadata of a value make no sense."""
-        with self._making_sense(node.path):
-            node.check()
-
-    @contextlib.contextmanager
-    def _making_sense(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except NONSENSE as error:
-            raise CorruptChunkError(
-                f"{self.nodes.url}: the metadata of {path} makes no sense: {_described(error)}; let zdb repair, "
-                "or db.repair(dry_run=False), rescue what is there, write the key again, or delete it"
-            ) from error
-
     def delete(self, path: str, *, only_empty: bool = False) -> bool:
         """Remove a value or a database with all that is in it, and tell whether it did.
 
@@ -356,47 +290,6 @@ class PlainEngine(Lookup):
 
     def _left_at(self, path: str) -> list[str]:
         return [one for one in self.nodes.list_objects(path) if one != node_path(path)]
-
-    def consolidate(self) -> None:
-        """Copy the metadata of all nodes into the root."""
-        metadata = {"kind": "inline", "must_understand": False, "metadata": self._all_metadata("")}
-        self.change_root(lambda document: {**document, "consolidated_metadata": metadata})
-        self._consolidated = True
-
-    def change_root(self, change: Callable[[JSONDict], JSONDict]) -> None:
-        """Replace the node of the database in one step by what a function makes of it; it may be called again."""
-        is_written = False
-        while not is_written:
-            found = self.nodes.read_tagged(node_path(""))
-            document = {} if found is None else Node.parse("", found.data).document
-            changed = change(document)
-            is_written = (
-                found is None
-                or changed == document
-                or self.nodes.replace(node_path(""), dump(changed), found.tag) is not None
-            )
-
-    def _all_metadata(self, path: str) -> dict[str, JSONDict]:
-        found: dict[str, JSONDict] = {}
-        for node in map(self.readable, self.children(path).values()):
-            below = node.document.get("consolidated_metadata") or {}
-            own = {k: v for k, v in node.document.items() if k != "consolidated_metadata"}
-            found[node.path] = own
-            found |= {f"{node.path}/{n}": one for n, one in below.get("metadata", {}).items()}
-            if node.kind == DATABASE:
-                found |= self._all_metadata(node.path)
-        return found
-
-    def unconsolidate(self) -> None:
-        """Take the consolidated metadata off the root, which would hide keys that are written later."""
-        if self._consolidated is False:
-            return
-        self.change_root(lambda document: {k: v for k, v in document.items() if k != "consolidated_metadata"})
-        self._consolidated = False
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def new_database() -> JSONDict:
