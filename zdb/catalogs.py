@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from zdb.engine.new_nodes import new_id
 from zdb.engine.node import DATABASE, FOREIGN, Node, dump, node_path
-from zdb.engine.plain import PlainEngine, new_id
+from zdb.engine.plain import PlainEngine
 from zdb.engine.store import open_store
 from zdb.errors import CorruptChunkError, DatabaseNotFoundError, InvalidQueryError, NotADatabaseError, ZdbError
 from zdb.openers import opener_of

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from zdb.catalogs import Catalog, remember
 from zdb.database import Database
+from zdb.engine.new_nodes import new_database, new_id
 from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, node_path
-from zdb.engine.plain import PlainEngine, new_database, new_id
+from zdb.engine.plain import PlainEngine
 from zdb.engine.provenance_records import RECORDS
 from zdb.engine.store import LocalNodes, open_store, places_above
 from zdb.errors import (

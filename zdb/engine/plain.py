@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.consolidation import Consolidation
-from zdb.engine.node import DATABASE, FORMAT_VERSION, VALUE, Node, dump, group_document, node_path
+from zdb.engine.new_nodes import new_database, new_id, small_document
+from zdb.engine.node import FORMAT_VERSION, VALUE, Node, dump, node_path
 from zdb.engine.node_opening import NodeOpening
 from zdb.errors import (
     KeyClaimedError,
@@ -290,18 +290,3 @@ class PlainEngine(NodeOpening, Consolidation):
 
     def _left_at(self, path: str) -> list[str]:
         return [one for one in self.nodes.list_objects(path) if one != node_path(path)]
-
-
-def new_database() -> JSONDict:
-    """Return the node of a database with an id of its own."""
-    return group_document({"zdb_kind": DATABASE, "zdb_version": FORMAT_VERSION, "zdb_id": new_id()})
-
-
-def small_document(attributes: JSONDict) -> bytes:
-    """Return the node of a value without arrays."""
-    nothing = {"kind": "inline", "must_understand": False, "metadata": {}}
-    return dump({**group_document(attributes), "consolidated_metadata": nothing})
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex

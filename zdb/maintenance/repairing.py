@@ -9,6 +9,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from zdb.engine.new_nodes import new_database, new_id
 from zdb.engine.node import (
     FORMAT_VERSION,
     VALUE,
@@ -20,7 +21,6 @@ from zdb.engine.node import (
     previous_path,
     same_keys_after,
 )
-from zdb.engine.plain import new_database, new_id
 from zdb.errors import CorruptChunkError, KeyClaimedError
 from zdb.maintenance.garbage import GarbageCollection, claimed_keys
 from zdb.maintenance.inspecting import rebuilt

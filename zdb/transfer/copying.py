@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zdb.engine.checksums import ObjectCheck
 from zdb.engine.concurrency import Budget, concurrently
 from zdb.engine.gate import Gate
+from zdb.engine.new_nodes import new_id, small_document
 from zdb.engine.node import (
     VALUE,
     ArrayNode,
@@ -27,7 +28,6 @@ from zdb.engine.node import (
     node_path,
     previous_path,
 )
-from zdb.engine.plain import new_id, small_document
 from zdb.environment import canonical_hash
 from zdb.errors import (
     ClaimLostError,
