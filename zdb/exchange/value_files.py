@@ -8,7 +8,7 @@ from zdb.errors import KeyExistsError, UnsupportedValueError
 from zdb.exchange.exporting import Part, export
 from zdb.exchange.sidecars import beside, read_sidecar, temporary_beside, write_sidecar
 from zdb.exchange.sources import state_of
-from zdb.transfer.copying import origin
+from zdb.transfer.copies import origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,13 +20,15 @@ from zdb.errors import (
 from zdb.keys import join
 from zdb.maintenance.inspecting import was_begun, without_node
 from zdb.maintenance.walking import BATCH, Found, walk
-from zdb.transfer.copying import Copied, Copier, CopyJob, is_copy
+from zdb.transfer.copies import is_copy
+from zdb.transfer.copying import Copier, CopyJob
 from zdb.transfer.report import TransferReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from zdb.engine.plain import PlainEngine
+    from zdb.transfer.object_copying import Copied
 
 __all__ = ["End", "Rules", "transfer"]
 
