@@ -94,6 +94,21 @@ def test_attributes_of_variables_are_found(db: zdb.Database) -> None:
     }
 
 
+def test_attributes_of_tables_are_found(db: zdb.Database) -> None:
+    frame = pd.DataFrame({"rate": [1.5, 2.0]})
+    frame.attrs = {"unit": "Hz", "sites": [1, 2]}
+    series = frame["rate"].copy()
+    series.attrs = {"unit": "Hz"}
+    db.set("frame", frame, attrs={"trusted": True})
+    db["series"], db["ragged"] = series, zdb.Ragged([0.5], [1, 0], frame)
+    db.set("nested", (frame, 1), attrs={"trusted": True})
+    db["other"] = pd.DataFrame({"rate": [1.5]})
+    db["none"] = 1
+    assert keys(db.find(attrs={"unit": "Hz"})) == ["frame", "nested", "ragged", "series"]
+    assert keys(db.find(attrs={"unit": "Hz", "sites": [1, 2], "trusted": True})) == ["frame", "nested"]
+    assert keys(db.find(attrs={"unit": "mV"})) == []
+
+
 def test_all_is_found_without_conditions_in_any_store(place: Place) -> None:
     db = fill(place.open())
     values = ["counts", "deep/er/rates", "parameters", "soma/spikes", "soma/voltage"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import DATABASE, FOREIGN, UNREADABLE, VALUE, Node
+from zdb.engine.node import DATABASE, FOREIGN, NONSENSE, UNREADABLE, VALUE, Node
 from zdb.engine.store import LocalNodes
 from zdb.errors import InvalidQueryError
 from zdb.handle import Handle
@@ -86,8 +87,8 @@ class Finding(Handle):
         min_size, max_size : int or str, optional
             Uncompressed size, in bytes or as ``"10 MB"``.
         attrs : mapping, optional
-            Attributes and what they equal: of the value and remarks kept with ``attrs=``, or also of one of the
-            variables or groups in it.
+            Attributes and what they equal: of the value, such as ``DataFrame.attrs``, and remarks kept with ``attrs=``,
+            or also of one of the variables or groups in it.
         since, until : datetime or str, optional
             When the value was written; ISO 8601, in UTC where no zone is given.
         commit : str, optional
@@ -194,8 +195,19 @@ def _has_attributes(wanted: Mapping[str, Any], row: Row, node: Node) -> bool:
             any(name in known and known[name] == value for known in (node.attributes, row["attrs"], own))
             for name, value in wanted.items()
         )
-        for own in [{}, *of_arrays, *node.groups.values()]
+        for own in [{}, *of_arrays, *node.groups.values(), *_attrs_of_tables(node)]
     )
+
+
+def _attrs_of_tables(node: Node) -> Iterator[dict[str, Any]]:
+    """What DataFrames, Series and awkward arrays, and the columns of ragged data, have in their `attrs`."""
+    for attributes in node.groups.values():
+        with suppress(*NONSENSE):
+            recipe = json.loads(attributes.get("zdb_recipe", "{}"))
+            found = [
+                one["attrs"] for one in (recipe, recipe.get("columns")) if isinstance(one, dict) and "attrs" in one
+            ]
+            yield from (one for one in found if isinstance(one, dict))
 
 
 def _text(name: str) -> Any:
