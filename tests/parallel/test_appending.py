@@ -186,6 +186,21 @@ def test_a_part_that_does_not_fit_says_why(db, part, dim, message) -> None:
     assert db.verify().ok
 
 
+def test_the_name_of_a_part(db) -> None:
+    named = xr.DataArray(np.zeros(3), dims="x", name="v")
+    db["v"], db["unnamed"] = named, named.rename(None)
+    with pytest.raises(PartMismatchError, match=r"v: the part is named 'w', and the value 'v'.*rename\('v'\)"):
+        db.append("v", named.rename("w"), "x")
+    for key, name in (("v", "v"), ("v", None), ("unnamed", "w")):
+        db.append(key, named.rename(name), "x")
+    db["lazy"] = xr.DataArray(da.zeros(3), dims="x")  # takes the name of its dask array
+    for part in (xr.DataArray(da.ones(3), dims="x"), named):
+        db.append("lazy", part, "x")
+    assert db["lazy"].size == 9
+    assert (db["v"].name, db["v"].size) == ("v", 9)
+    assert (db["unnamed"].name, db["unnamed"].size) == (None, 6)
+
+
 @pytest.mark.parametrize(
     ("value", "part", "message"),
     [

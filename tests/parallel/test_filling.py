@@ -676,6 +676,22 @@ def test_a_partition_is_given_once_and_for_a_table(db) -> None:
     assert db.progress("v").parts + db.progress("t").parts == []
 
 
+def test_the_name_of_a_part(db) -> None:
+    part = xr.DataArray(np.ones(2), dims="x", name="v")
+    for key, name in (("v", "v"), ("unnamed", None)):
+        db.create(key, xr.DataArray(da.empty(4, chunks=2), dims="x", name=name))
+        db.write_region(key, part.rename(None), {"x": slice(0, 2)})
+        db.write_region(key, part, {"x": slice(2, 4)})
+        db.write_region(key, xr.DataArray(da.ones(2), dims="x"), {"x": slice(2, 4)})  # takes the name of its dask array
+    with pytest.raises(PartMismatchError, match=r"v: the part is named 'w', and the value 'v'.*rename\('v'\)"):
+        db.write_region("v", part.rename("w"), {"x": slice(0, 2)})
+    db.create("a", np.zeros((2, 2)))
+    with pytest.raises(PartMismatchError, match=r"a: the part is no array: .*inhomogeneous"):
+        db.write_region("a", [[1.0], [1.0, 2.0]], slice(0, 2))
+    db.finish("v")
+    assert db["v"].name == "v"
+
+
 def test_labels_that_repeat_need_a_region(db) -> None:
     value = xr.DataArray(np.arange(8.0).reshape(4, 2), dims=("trial", "x"), coords={"trial": [1, 1, 2, 3]})
     db.create("v", value.chunk({"trial": 2}))

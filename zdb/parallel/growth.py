@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from zdb.formats.variables import check_chunked_by_numpy
 if TYPE_CHECKING:
     from zdb.engine.node import Node
 
-__all__ = ["Growth", "growth_of"]
+__all__ = ["Growth", "check_name", "growth_of"]
+
+DASK_NAME = re.compile(r".*-[0-9a-f]{32}")
 
 
 @dataclass
@@ -108,6 +111,8 @@ def _grow_dataset(node: Node, stored: xr.Dataset, recipe: dict[str, Any], part: 
         raise UnsupportedValueError(f"{path}: a DataTree cannot be added to; use one key for each of its nodes")
     whole = registry.by_name("dataset").decode(stored)
     if not isinstance(whole, xr.Dataset):
+        if isinstance(part, xr.DataArray):
+            check_name(path, whole.name, part)
         whole = whole.to_dataset(name=recipe["variable"])
         if isinstance(part, xr.DataArray):
             part = part.to_dataset(name=recipe["variable"])
@@ -147,6 +152,25 @@ def _grow_dataset(node: Node, stored: xr.Dataset, recipe: dict[str, Any], part: 
         shape = [size + growth.size * (d == dim) for d, size in whole.sizes.items()]
     growth.attributes = {"zdb_shape": json.dumps(shape), "zdb_recipe": json.dumps(recipe, allow_nan=False)}
     return growth
+
+
+def check_name(path: str, name: Any, part: xr.DataArray) -> None:
+    """Refuse a DataArray for a value of another name; where nobody chose one of the two, they fit.
+
+    Raises
+    ------
+    PartMismatchError
+    """
+    if name != part.name and _is_chosen(name) and _is_chosen(part.name):
+        raise PartMismatchError(
+            f"{path}: the part is named {part.name!r}, and the value {name!r}; if it belongs there, name it so by "
+            f".rename({name!r})"
+        )
+
+
+def _is_chosen(name: Any) -> bool:
+    """Whether a DataArray was given this name; without one it takes that of its dask array."""
+    return name is not None and DASK_NAME.fullmatch(str(name)) is None
 
 
 def _check_variables(path: str, whole: xr.Dataset, part: xr.Dataset, dim: str) -> None:

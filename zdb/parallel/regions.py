@@ -12,6 +12,8 @@ import xarray as xr
 
 from zdb.errors import MisalignedRegionError, PartMismatchError
 from zdb.formats.dtypes import codec_from_recipe, encode_array, is_lazy
+from zdb.formats.exact import exact_from_json
+from zdb.parallel.growth import check_name
 
 if TYPE_CHECKING:
     from zdb.parallel.plan import Plan, Region
@@ -44,6 +46,8 @@ def as_dataset(plan: Plan, part: Any, region: Any) -> xr.Dataset:
             raise PartMismatchError(f"{plan.key}: is one array, and the part is a Dataset; give one variable of it")
         return part
     if isinstance(part, xr.DataArray):
+        if recipe["class"] == "DataArray":
+            check_name(plan.key, exact_from_json(recipe["name"]), part)
         name = part.name if is_dataset else main.name
         if name is None:
             raise PartMismatchError(f"{plan.key}: is a Dataset, and the part is a DataArray without a name")
@@ -53,7 +57,10 @@ def as_dataset(plan: Plan, part: Any, region: Any) -> xr.Dataset:
         raise PartMismatchError(f"{plan.key}: {'a Dataset' if is_dataset else 'an array'}, and the part is a {kind}")
     if isinstance(part, np.ma.MaskedArray):
         raise PartMismatchError(f"{plan.key}: has no mask, and the part has one; fill it, such as by .filled()")
-    data = part if is_lazy(part) else np.asarray(part)
+    try:
+        data = part if is_lazy(part) else np.asarray(part)
+    except ValueError as error:
+        raise PartMismatchError(f"{plan.key}: the part is no array: {error}") from error
     if data.ndim != len(main.dims):
         raise PartMismatchError(
             f"{plan.key}: has the dimensions {', '.join(main.dims)}, and the part has {data.ndim} of them"
