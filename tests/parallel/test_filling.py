@@ -692,6 +692,28 @@ def test_the_name_of_a_part(db) -> None:
     assert db["v"].name == "v"
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_parts_of_many_variables(db, step: int) -> None:
+    names = [f"cell_{number}" for number in range(300)]
+    whole = xr.Dataset({name: ("x", np.full(4, float(number))) for number, name in enumerate(names)})
+    lazy = xr.Dataset({name: ("x", da.zeros(4, chunks=2)) for name in names})
+    db.create("v", lazy)
+    for region in db.resume("v"):
+        db.write_region("v", whole.isel(region)[names[step:]], region)
+        db.write_region("v", whole.isel(region)[names[::step]], region)
+        db.write_region("v", whole.isel(region)[names[:2]], region)
+        assert region not in db.resume("v")
+    assert db.progress("v").fraction == 1
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), whole)
+
+
+def test_more_dimensions_than_a_name_can_hold(db) -> None:
+    lazy = xr.Dataset({f"cell_{number}": (f"x_{number}", da.zeros(1000, chunks=500)) for number in range(30)})
+    with pytest.raises(UnsupportedValueError, match=r"^v: there are 30 dimensions and 30 variables to fill, too many"):
+        db.create("v", lazy)
+
+
 def test_labels_that_repeat_need_a_region(db) -> None:
     value = xr.DataArray(np.arange(8.0).reshape(4, 2), dims=("trial", "x"), coords={"trial": [1, 1, 2, 3]})
     db.create("v", value.chunk({"trial": 2}))

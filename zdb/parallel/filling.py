@@ -33,7 +33,7 @@ from zdb.parallel.appending import provenance
 from zdb.parallel.missing import Missing
 from zdb.parallel.plan import Plan, fills_of, group, read_plan
 from zdb.parallel.progress import Progress, lost
-from zdb.parallel.records import Attempt, Part, Parts, state_of
+from zdb.parallel.records import Attempt, Part, Parts, check_names, state_of
 from zdb.parallel.regions import as_dataset, check_aligned, pieces_of, resolve_region
 from zdb.parallel.tables import (
     empty_frame,
@@ -71,6 +71,7 @@ def begin(engine: PlainEngine, path: str, value: Any, request: WriteRequest, npa
     else:
         template = prepare(value, options, npartitions)
         chosen = template.format
+        check_names(template.sizes, len(template.variables))
     attrs = {"zdb_attrs": attrs_text(path, request.attrs)} if request.attrs else {}
     who = capture().attributes
     filling = uuid.uuid4().hex

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.node import Node, node_path
-from zdb.errors import CorruptChunkError, NotFillingError
+from zdb.errors import CorruptChunkError, NotFillingError, UnsupportedValueError
 from zdb.parallel.coverage import covered
 from zdb.parallel.plan import group
 from zdb.provenance import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from zdb.engine.store import NodeStore
     from zdb.parallel.coverage import Box
     from zdb.parallel.plan import Plan, Region
 
-__all__ = ["Attempt", "Part", "Parts", "RegionGuard", "mark_lost", "state_of"]
+__all__ = ["Attempt", "Part", "Parts", "RegionGuard", "check_names", "mark_lost", "state_of"]
 
 _LOST = ".lost"
+# File systems take names of 255 bytes; that of an attempt has 13 more than that of its part.
+MOST_NUMBERS, LONGEST_NAME = 60, 240
+
+
+def check_names(sizes: Mapping[str, int], variables: int) -> None:
+    """Refuse what has too many dimensions and variables for the name of a part.
+
+    Raises
+    ------
+    UnsupportedValueError
+    """
+    bounds = sum(2 * len(str(size)) + 2 for size in sizes.values())
+    if bounds + 1 + max(MOST_NUMBERS, 1 + math.ceil(variables / 4)) > LONGEST_NAME:
+        raise UnsupportedValueError(
+            f"there are {len(sizes)} dimensions and {variables} variables to fill, too many for the name of a region; "
+            "divide them among several keys"
+        )
 
 
 class Part(NamedTuple):
@@ -33,12 +51,12 @@ class Part(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> Part:
-        where, _, which = name.partition("v")
+        where, _, which = name.replace("x", "vx").partition("v")
         bounds = tuple(
             None if one == "all" else (int(one.partition("-")[0]), int(one.partition("-")[2]))
             for one in where.strip("_").split("_")
         )
-        return cls(name, bounds, tuple(map(int, which.split("-"))) if which else None)
+        return cls(name, bounds, _numbers(which) if which else None)
 
     @classmethod
     def of(cls, plan: Plan, region: Region, variables: Iterable[str]) -> Part:
@@ -49,7 +67,7 @@ class Part(NamedTuple):
         dims = {dim for i in numbers for dim in plan.variables[i].dims}
         bounds = tuple((region[dim].start, region[dim].stop) if dim in dims else None for dim in plan.sizes)
         where = "_".join("all" if one is None else f"{one[0]}-{one[1]}" for one in bounds)
-        which = "" if len(numbers) == len(names) else f"_v{'-'.join(map(str, numbers))}"
+        which = "" if len(numbers) == len(names) else f"_{_which(numbers)}"
         return cls(where + which, bounds, numbers if which else None)
 
     def has(self, variable: int) -> bool:
@@ -90,6 +108,19 @@ class Part(NamedTuple):
                 }
                 rest.append(Part.of(plan, region, [variable.name]))
         return rest
+
+
+def _which(numbers: tuple[int, ...]) -> str:
+    """Say in a name which variables a part has: as numbers, or as the bits of a hexadecimal one if these are many."""
+    text = f"v{'-'.join(map(str, numbers))}"
+    return text if len(text) <= MOST_NUMBERS else f"x{sum(1 << number for number in numbers):x}"
+
+
+def _numbers(which: str) -> tuple[int, ...]:
+    if not which.startswith("x"):
+        return tuple(map(int, which.split("-")))
+    bits = int(which[1:], 16)
+    return tuple(number for number in range(bits.bit_length()) if bits >> number & 1)
 
 
 @dataclass
