@@ -20,9 +20,11 @@ from transfer.comparing import assert_same
 import zdb
 from zdb.cli import main
 from zdb.errors import InvalidKeyError, KeyExistsError, KeyNotFoundError, UnsupportedValueError
-from zdb.exchange import importing
+from zdb.exchange import importing, zipping
+from zdb.maintenance import walking
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from places import Place
@@ -326,6 +328,59 @@ def test_no_damaged_chunk_gets_into_a_zip_file(db: Database, tmp_path: Path, opt
     with pytest.raises(zdb.errors.CorruptChunkError, match=r"^a: chunk a/data/c/0 is damaged"):
         zdb.export_files(db, tmp_path / "out.zip")
     assert not (tmp_path / "out.zip").exists()
+
+
+@pytest.mark.parametrize("change", ["replaced", "replaced often", "small", "added to", "deleted"])
+def test_a_value_that_changes_is_whole_in_a_zip_file(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    db, other = place.open(), place.open()
+    db["before"], db["v"], db["w"] = 1, np.arange(5.0), np.arange(3)
+    values: list[Any] = [np.arange(5.0)]
+
+    def walk(engine: Any, path: str) -> Iterator[Any]:
+        for found in walking.walk(engine, path):
+            if found.path == "v":
+                if change == "deleted":
+                    del other["v"]
+                elif change == "added to":
+                    other.append("v", np.arange(2.0))
+                else:
+                    values.extend(np.arange(n + 6.0) for n in range(4 if change == "replaced often" else 1))
+                    for value in values[1:]:
+                        other["v"] = "small" if change == "small" else value
+            yield found
+
+    monkeypatch.setattr(zipping, "walk", walk)
+    report = zdb.export_files(db, tmp_path / "out.zip")
+    assert report.ok
+    packed = zdb.open(tmp_path / "out.zip", "r")
+    assert packed.verify().ok
+    np.testing.assert_array_equal(packed["w"], np.arange(3))
+    if change == "deleted":
+        assert "v" not in packed
+    else:
+        assert any(np.array_equal(packed["v"], value) for value in values)
+
+
+def test_a_value_that_changes_all_the_time_is_named(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db["v"], db["w"] = np.arange(3.0), np.arange(3)
+    other = zdb.open(db.url)
+    look_again = zipping._Writer._look_again
+
+    def replaced(self: Any, nodes: list[Any]) -> Any:
+        for _ in range(2):
+            other["v"] = np.arange(3.0)
+        return look_again(self, nodes)
+
+    monkeypatch.setattr(zipping._Writer, "_look_again", replaced)
+    report = zdb.export_files(db, tmp_path / "out.zip")
+    assert report.failed == {"v": "was replaced again and again while it was read"}
+    packed = zdb.open(tmp_path / "out.zip", "r")
+    assert list(packed) == ["w"]
+    assert packed.verify().ok
 
 
 def test_an_export_writes_what_changed(filled: Database, tmp_path: Path) -> None:

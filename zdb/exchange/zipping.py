@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import warnings
 import zipfile
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from zdb.engine.checksums import ObjectCheck
 from zdb.engine.concurrency import concurrently
-from zdb.engine.node import DATABASE, FOREIGN, VALUE, node_path
+from zdb.engine.node import DATABASE, FOREIGN, VALUE, Node, dump, group_document, node_path
 from zdb.engine.provenance_records import RECORDS
-from zdb.errors import CorruptChunkError, MissingChunkError
+from zdb.errors import CorruptChunkError, MissingChunkError, ZdbError
 from zdb.maintenance.walking import walk
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zdb.database import Database
-    from zdb.engine.node import Node
     from zdb.transfer.report import TransferReport
 
     Check = Callable[[bytes], None]
@@ -27,15 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["write_zip"]
 
 RECORD_GROUPS = (RECORDS, f"{RECORDS}/environments", f"{RECORDS}/histories")
-
-
-class _Object(NamedTuple):
-    """Where an object lies in the store and in the file, the key of its value, and what checks it, if anything."""
-
-    path: str
-    name: str
-    key: str
-    check: Check | None
+# So many nodes are held at a time, and a value that others replace meanwhile is read so often.
+BATCH, ATTEMPTS = 1000, 10
 
 
 def write_zip(db: Database, target: Path, report: TransferReport) -> None:
@@ -51,10 +46,10 @@ def write_zip(db: Database, target: Path, report: TransferReport) -> None:
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as file:
-            for path, data in concurrently(lambda one: _read(db, one), _objects(db, report)):
-                file.writestr(path, data)
-                report.objects += 1
-                report.nbytes += len(data)
+            writer = _Writer(db, file, report)
+            nodes = writer.nodes()
+            while batch := list(islice(nodes, BATCH)):
+                writer.write(batch)
             for path, data in _records(db):
                 file.writestr(path, data)
         temporary.replace(target)
@@ -62,40 +57,123 @@ def write_zip(db: Database, target: Path, report: TransferReport) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _objects(db: Database, report: TransferReport) -> Iterator[_Object]:
-    start = len(db._path) + 1 if db._path else 0  # noqa: SLF001
-    for path, node, error in walk(db._engine, db._path):  # noqa: SLF001
-        if error:
-            report.failed[path] = error
-        if node is None:
-            continue
-        if node.kind == DATABASE or (node.kind == FOREIGN and db._engine.is_database(node)):  # noqa: SLF001
-            objects: Iterator[tuple[str, Check | None]] = iter([(node_path(path), None)])
-        else:
-            report.copied.append(path[start:])
-            nodes = db._engine.nodes  # noqa: SLF001
-            objects = _of_value(node) if node.kind == VALUE else ((one, None) for one in nodes.list_objects(path))
-        yield from (_Object(one, one[start:], path[start:], check) for one, check in objects)
+class _Object(NamedTuple):
+    """Where an object lies, to which node it belongs, what checks it, and how large it can be."""
+
+    path: str
+    node: Node
+    check: Check | None = None
+    size: int = 0
 
 
-def _of_value(node: Node) -> Iterator[tuple[str, Check | None]]:
-    """Yield the paths of all objects, and what checks those that are chunks or shards."""
-    yield from ((path, None) for path in node.metadata_paths())
-    for array in node.arrays.values():
-        check = ObjectCheck(array)
-        yield from ((array.object_path(place), partial(check, place)) for place in array.places())
+class _Writer:
+    """Puts nodes into a zip file: first their chunks, and then, if these belong to them, the metadata as it was."""
+
+    def __init__(self, db: Database, file: zipfile.ZipFile, report: TransferReport) -> None:
+        self._engine = db._engine  # noqa: SLF001
+        self._root = db._path  # noqa: SLF001
+        self._file = file
+        self._report = report
+
+    def nodes(self) -> Iterator[Node]:
+        for path, node, error in walk(self._engine, self._root):
+            if error:
+                self._report.failed[self._name(path)] = error
+            elif node is not None:
+                yield node
+
+    def write(self, nodes: list[Node]) -> None:
+        """Write nodes; those that were replaced before all of them was read, as they are then."""
+        for _ in range(ATTEMPTS):
+            nodes = self._write(nodes)
+            if not nodes:
+                return
+        for node in nodes:
+            self._report.failed[self._name(node.path)] = "was replaced again and again while it was read"
+
+    def _write(self, nodes: list[Node]) -> list[Node]:
+        """Write nodes, and return what took the place of those that were replaced meanwhile."""
+        wrong: dict[str, ZdbError] = {}
+        objects = (one for node in nodes for one in self._objects(node))
+        for one, read in concurrently(self._read, objects, weight=lambda one: one.size):
+            if isinstance(read, bytes):
+                self._put(self._name(one.path), read)
+            else:
+                wrong[one.node.path] = read
+        now = self._look_again([node for node in nodes if node.kind == VALUE and node.arrays])
+        again = []
+        for node in nodes:
+            current = now.get(node.path, node)
+            if node.path not in wrong and _has_chunks_of(current, node):
+                self._put_metadata(node)
+            elif current is not None and current.document == node.document:
+                raise wrong[node.path]
+            elif current is not None and current.error:
+                self._report.failed[self._name(node.path)] = current.error
+            elif current is not None:
+                again.append(current)
+        return again
+
+    def _look_again(self, nodes: list[Node]) -> dict[str, Node | None]:
+        found = self._engine.nodes.get_many([node_path(node.path) for node in nodes])
+        pairs = zip(nodes, found, strict=True)
+        return {node.path: None if data is None else Node.read(node.path, data) for node, data in pairs}
+
+    def _objects(self, node: Node) -> Iterator[_Object]:
+        """Yield what is read for a node: chunks and shards, or all that lies in plain Zarr."""
+        if node.kind == VALUE:
+            for array in node.arrays.values():
+                check = ObjectCheck(array)
+                size = math.prod(array.object_shape) * array.nbytes // max(1, math.prod(array.shape))
+                for place in array.places():
+                    yield _Object(array.object_path(place), node, partial(check, place), size)
+        elif not self._is_database(node):
+            yield from (_Object(path, node) for path in self._engine.nodes.list_objects(node.path))
+
+    def _is_database(self, node: Node) -> bool:
+        return node.kind == DATABASE or (node.kind == FOREIGN and self._engine.is_database(node))
+
+    def _read(self, one: _Object) -> tuple[_Object, bytes | ZdbError]:
+        data = self._engine.nodes.get(one.path)
+        if data is None:
+            return one, MissingChunkError(f"{one.path} is not in the store; see zdb verify")
+        try:
+            if one.check is not None:
+                one.check(data)
+        except ValueError as error:
+            key = self._name(one.node.path)
+            return one, CorruptChunkError(f"{key}: chunk {one.path} is damaged: {error}; see zdb verify")
+        return one, data
+
+    def _put_metadata(self, node: Node) -> None:
+        documents = {}
+        if node.kind == VALUE:
+            documents = {f"{node.path}/{name}": group_document(own) for name, own in node.groups.items() if name}
+            documents |= {array.path: array.metadata for array in node.arrays.values()}
+        if node.kind == VALUE or self._is_database(node):
+            documents[node.path] = node.document
+        if node.kind == VALUE or not documents:
+            self._report.copied.append(self._name(node.path))
+        for path, document in documents.items():
+            self._put(self._name(node_path(path)), dump(document))
+
+    def _put(self, name: str, data: bytes) -> None:
+        with warnings.catch_warnings():
+            # A value that was replaced meanwhile may have chunks of the same keys again; the last one counts.
+            warnings.filterwarnings("ignore", "Duplicate name", UserWarning)
+            self._file.writestr(name, data)
+        self._report.objects += 1
+        self._report.nbytes += len(data)
+
+    def _name(self, path: str) -> str:
+        return path[len(self._root) + 1 :] if self._root else path
 
 
-def _read(db: Database, one: _Object) -> tuple[str, bytes]:
-    data = db._engine.nodes.get(one.path)  # noqa: SLF001
-    if data is None:
-        raise MissingChunkError(f"{one.path} is not in the store; see zdb verify")
-    try:
-        if one.check is not None:
-            one.check(data)
-    except ValueError as error:
-        raise CorruptChunkError(f"{one.key}: chunk {one.path} is damaged: {error}; see zdb verify") from error
-    return one.name, data
+def _has_chunks_of(current: Node | None, node: Node) -> bool:
+    """Whether chunks that were read for a node before it became another one are its own."""
+    return (
+        current is not None and current.id == node.id and current.generation in (node.generation, node.generation + 1)
+    )
 
 
 def _records(db: Database) -> Iterator[tuple[str, bytes]]:
