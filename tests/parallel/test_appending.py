@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import uuid
 from itertools import pairwise
 
@@ -320,6 +321,23 @@ def test_what_is_written_is_proportional_to_the_part(place: Place) -> None:
     assert [path for path, _ in chunks] == ["a/data/c/8/0"]
     after = {one.path: one for one in nodes.list_status("a")}
     assert all(after[path] == one for path, one in before.items() if "/c/" in path)
+
+
+@pytest.mark.parametrize("rows", [100, 150])
+def test_a_file_that_is_added_is_not_read_as_a_whole(db, tmp_path, rows: int) -> None:
+    db.set("v", np.zeros((rows, 1000)), chunks=(10, 1000), shards=(100, 1000))
+    np.save(tmp_path / "part.npy", np.ones((4003, 1000)))
+    db.append("v", np.ones((1, 1000)))  # loads packages
+    part = np.load(tmp_path / "part.npy", mmap_mode="r")
+    tracemalloc.start()
+    db.append("v", part)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < part.nbytes / 2
+    found = db["v"]
+    assert found.shape == (rows + 4004, 1000)
+    assert (found[:rows] == 0).all()
+    assert (found[rows:] == 1).all()
 
 
 def test_a_shard_that_grows_keeps_what_readers_look_for(tmp_path, monkeypatch) -> None:

@@ -164,26 +164,37 @@ def _grow(engine: PlainEngine, claim: Claim, node: Node, stored: Any, growth: Gr
 
 
 def _write(nodes: NodeStore, guard: Guard, node: Node, grown: Node, stored: Any, growth: Growth) -> None:
-    eager: list[tuple[GrowingTarget, str, int, int, Any]] = []
-    lazy_from, lazy_to = [], []
-    for name, (axis, data) in growth.added.items():
+    eager, lazy_from, lazy_to = [], [], []
+
+    def target_at(name: str, axis: int, start: int) -> GrowingTarget:
         array = node.arrays[name]
-        start = array.shape[axis] // array.inner_shape[axis] * array.inner_shape[axis]
-        origin = tuple(start if i == axis else 0 for i in range(data.ndim))
+        origin = tuple(start if i == axis else 0 for i in range(len(array.shape)))
+        return GrowingTarget(nodes, grown.arrays[name], guard, origin, array.shape)
+
+    for name, (axis, data) in growth.added.items():
         if 0 in data.shape:
             continue
-        target = GrowingTarget(nodes, grown.arrays[name], guard, origin, array.shape)
+        array = node.arrays[name]
+        start = array.shape[axis] // array.inner_shape[axis] * array.inner_shape[axis]
         if is_lazy(data):
-            joined = _joined(_before(stored, name, axis, start), data, axis)
+            joined, target = _joined(_before(stored, name, axis, start), data, axis), target_at(name, axis, start)
             lazy_from.append(joined.rechunk(target.chunks_for(joined.chunks)))
             lazy_to.append(target)
         else:
-            eager.append((target, name, axis, start, data))
+            eager.append((name, axis, start, data))
 
-    def write(one: tuple[GrowingTarget, str, int, int, Any]) -> None:
-        target, name, axis, start, data = one
-        # The last chunk, if it is not full, is written again with more in it.
-        target.write(_joined(_before(stored, name, axis, start), data, axis))
+    def write(one: tuple[str, int, int, Any]) -> None:
+        name, axis, start, data = one
+        array = node.arrays[name]
+        before = _before(stored, name, axis, start)
+        # The last chunk, if it is not full, is written again with more in it; what does not get into its object is not
+        # copied for that, as it may be a file that does not fit into memory.
+        size, length = array.shape[axis], array.object_shape[axis]
+        number = (size // length + 1) * length - size if before.shape[axis] else 0
+        first, rest = (data[(slice(None),) * axis + (part,)] for part in (slice(number), slice(number, None)))
+        for place, part in ((start, _joined(before, first, axis)), (size + number, rest)):
+            if part.shape[axis]:
+                target_at(name, axis, place).write(part)
 
     _all(nodes, write, eager)
     if lazy_from:
