@@ -115,6 +115,44 @@ def test_damage_in_a_zip_file_is_told_by_the_exit_code(
         assert zdb.open(url).keys(recursive=True) == ["whole"]
 
 
+@pytest.mark.parametrize("name", [None, "v", "x"])
+def test_a_dataarray_comes_back_as_one(db: Database, tmp_path: Path, name: str | None) -> None:
+    db["v"] = xr.DataArray([1.0, 2.0], {"x": [0, 1], "unit": "mV"}, ["x"], name=name, attrs={"a": 1})
+    zdb.export_files(db, tmp_path / "out")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(tmp_path / "out", copy)
+    xr.testing.assert_identical(copy["v"].compute(), db["v"].compute())
+
+
+def test_a_series_and_a_scalar_come_back_as_such(db: Database, tmp_path: Path) -> None:
+    db["series"] = pd.Series([1.5, 2.5], ["a", "b"], name="rate")
+    db["scalar"], db["array"] = np.float32(1.5), np.array(1.5, "f4")
+    zdb.export_files(db, tmp_path / "out")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(tmp_path / "out", copy)
+    pd.testing.assert_series_equal(copy["series"], db["series"])
+    assert isinstance(copy["scalar"], np.float32)
+    assert isinstance(copy["array"], np.ndarray)
+    pd.DataFrame({"a": [1, 2], "b": [3, 4]}).to_parquet(tmp_path / "out/series.parquet")  # by somebody else
+    zdb.import_files(tmp_path / "out", copy)
+    assert copy["series"].shape == (2, 2)
+
+
+@pytest.mark.parametrize("damage", ["nonsense", "cut off", "changed"])
+def test_a_damaged_zip_file_says_so(db: Database, tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "files.zip"
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("numbers.bin", bytes(1000))
+    data = bytearray(file.read_bytes())
+    data[200] ^= 1
+    file.write_bytes({"nonsense": b"nonsense", "cut off": bytes(data[:900]), "changed": bytes(data)}[damage])
+    with pytest.raises(
+        UnsupportedValueError, match=r"files.zip: (is no zip file|cannot be read as a zip file: Bad CRC)"
+    ):
+        zdb.import_files(file, db, "here")
+    assert list(db) == []
+
+
 def test_a_list_of_arrays_comes_back_as_one(db: Database, tmp_path: Path) -> None:
     db["rows"] = [np.arange(2), np.arange(0), np.arange(3)]
     zdb.export_files(db, tmp_path / "out")

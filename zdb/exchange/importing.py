@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+import zlib
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from zdb.engine.node import Node, node_path
-from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError, ZdbError
+from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError, UnsupportedValueError, ZdbError
 from zdb.exchange.loading import KIND_OF_SUFFIX, load
 from zdb.exchange.sidecars import SUFFIX, Sidecar, beside, read_sidecar
 from zdb.exchange.sources import Source, state_of
@@ -92,8 +93,7 @@ def import_files(
                 target = stack.enter_context(inside(db, key))
                 return packed.copy_to(target, overwrite=overwrite, progress=progress)
             packed_in, place = place, Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            with zipfile.ZipFile(source) as file:
-                file.extractall(place)
+            _unpack(packed_in, place)
         if place.is_dir():
             found = list(_find(place, packed_in))
             target = stack.enter_context(inside(db, key if found else None))
@@ -112,10 +112,21 @@ def import_files(
 
 
 def _open_zip(file: Path) -> Database | None:
+    if not zipfile.is_zipfile(file):
+        raise UnsupportedValueError(f"{file}: is no zip file, or was cut off")
     try:
         return open_database(file, "r")
     except NotADatabaseError:
         return None
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(file) as packed:
+            packed.extractall(folder)
+    # Damage, a kind of compression that is not known, and a password.
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise UnsupportedValueError(f"{file}: cannot be read as a zip file: {error}") from error
 
 
 @contextmanager
@@ -204,6 +215,12 @@ def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:
             return file.read_bytes()
         case "array", "nc":
             return loaded["data"].data
+        case "array", "npy" if known.type != "numpy.ndarray" and not loaded.ndim:
+            return loaded[()]
+        case "dataset", "nc" if known.type == "xarray.DataArray":
+            return _data_array(loaded)
+        case "table", "parquet" if known.type == "pandas.Series" and loaded.shape[1] == 1:
+            return loaded.iloc[:, 0]
         case "ragged", "parquet":
             ragged = _ragged_of_parquet(file)
         case "ragged", "nc":
@@ -211,6 +228,15 @@ def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:
         case _:
             return loaded
     return ragged.to_list() if known.type == "builtins.list" else ragged
+
+
+def _data_array(dataset: Any) -> Any:
+    """Return the DataArray that xarray has written as a Dataset."""
+    name, marked = "__xarray_dataarray_variable__", "__xarray_dataarray_name__"
+    if len(dataset.data_vars) != 1:
+        return dataset
+    (array,) = dataset.data_vars.values()
+    return array.rename(dataset.attrs.get(marked)) if array.name == name else array
 
 
 def _ragged_of_parquet(file: Path) -> Ragged:
