@@ -321,6 +321,25 @@ def test_the_plan_stays_while_others_see_it_in_the_claim(
     assert db._engine.nodes.list_objects("_zdb/fills") == []
 
 
+def test_a_handle_sees_that_a_key_is_filled_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    db, other = place.open(), place.open()
+    db.create("v", template())
+    fill_all(db, "v", full())
+
+    def fail(self: object, path: str) -> None:
+        raise StorageError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(db._engine.nodes), "delete_tree", fail)  # so that the old plan stays
+        other.finish("v")
+    with pytest.raises(NotFillingError, match="not being filled"):
+        db.write_region("v", full().isel(trial=slice(0, 64)))
+    other.create("v", template(), overwrite=True)
+    fill_all(db, "v", full())
+    db.finish("v")
+    xr.testing.assert_identical(db["v"].compute(), full())
+
+
 def test_a_discard_that_failed_can_be_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     db = place.open()
     db.create("v", template())

@@ -262,7 +262,7 @@ class Parallel(Handle):
         from zdb.parallel.records import state_of
 
         plan, stored = self._plans.get(path, (None, None))
-        if plan is None or state_of(self._engine.nodes, plan) == "gone":
+        if plan is None or state_of(self._engine.nodes, plan) != "open":  # there may be another one by now
             stored, plan = None, read_plan(self._engine, path)
         if stored is None:
             stored = stored_dataset(self._engine, plan)
