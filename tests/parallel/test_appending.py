@@ -187,6 +187,14 @@ def test_a_part_that_does_not_fit_says_why(db, part, dim, message) -> None:
     assert db.verify().ok
 
 
+def test_a_list_that_makes_no_array(db) -> None:
+    db["a"] = np.zeros((2, 2))
+    with pytest.raises(PartMismatchError, match=r"^a: the part is no array: .*inhomogeneous"):
+        db.append("a", [[1.0], [1.0, 2.0]])
+    db.append("a", [[1.0, 2.0]])
+    assert db["a"].shape == (3, 2)
+
+
 def test_the_name_of_a_part(db) -> None:
     named = xr.DataArray(np.zeros(3), dims="x", name="v")
     db["v"], db["unnamed"] = named, named.rename(None)

@@ -354,3 +354,12 @@ def test_a_dask_table_grows_in_place(place: Place) -> None:
     assert db["t"].compute()["kind"].tolist()[-2:] == ["a", "c"]
     assert db._engine.node("t").arrays["time"].object_shape == array.object_shape == (3,)
     assert db.verify().ok
+
+
+def test_a_table_grows_along_its_rows(db) -> None:
+    frame = pd.DataFrame({"a": [1, 2]})
+    db["t"] = frame
+    with pytest.raises(PartMismatchError, match="t: rows are added to a table, along 'row', not along 'trial'"):
+        db.append("t", frame, "trial")
+    db.append("t", frame, "row")
+    assert len(db["t"]) == 4

@@ -51,7 +51,7 @@ T = TypeVar("T")
 def append(engine: PlainEngine, path: str, part: Any, dim: Any, seen: Node) -> None:
     """Add to a value that was like this when it was seen; errors as in :meth:`zdb.Database.append`."""
     if seen.format == "table":
-        _append_to_table(engine, path, part)
+        _append_to_table(engine, path, part, dim)
     elif seen.format == "ragged":
         _append_to_ragged(engine, path, part, dim)
     else:
@@ -72,13 +72,13 @@ def _append_to_arrays(engine: PlainEngine, path: str, part: Any, dim: Any, *, an
             _grow(engine, claim, node, stored, growth)
 
 
-def _append_to_table(engine: PlainEngine, path: str, part: Any) -> None:
+def _append_to_table(engine: PlainEngine, path: str, part: Any, dim: Any) -> None:
     started = time.perf_counter()
     chosen = registry.by_name("table")
     with engine.claim(path) as claim:
         node = _value(path, claim.previous, "table")
         stored: Any = open_steady(engine.nodes, node)
-        check_rows(node, stored, part)
+        check_rows(node, stored, part, dim)
         partitioned: Any = None
         encoded: Any = None
         try:

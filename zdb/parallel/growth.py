@@ -20,7 +20,7 @@ from zdb.formats.variables import check_chunked_by_numpy
 if TYPE_CHECKING:
     from zdb.engine.node import Node
 
-__all__ = ["Growth", "check_name", "growth_of"]
+__all__ = ["Growth", "as_array", "check_name", "growth_of"]
 
 DASK_NAME = re.compile(r".*-[0-9a-f]{32}")
 
@@ -76,7 +76,7 @@ def _grow_array(node: Node, recipe: dict[str, Any], part: Any, dim: str | None) 
     shape = json.loads(node.attributes["zdb_shape"])
     if is_lazy(part):
         check_chunked_by_numpy(part, f"{node.path}: the part")
-    data = part if is_lazy(part) else np.asarray(part)
+    data = as_array(node.path, part)
     dims = [f"dim_{axis}" for axis in range(len(shape))]
     along = dims[0] if dim is None and dims else dim
     if along not in dims:
@@ -152,6 +152,20 @@ def _grow_dataset(node: Node, stored: xr.Dataset, recipe: dict[str, Any], part: 
         shape = [size + growth.size * (d == dim) for d, size in whole.sizes.items()]
     growth.attributes = {"zdb_shape": json.dumps(shape), "zdb_recipe": json.dumps(recipe, allow_nan=False)}
     return growth
+
+
+def as_array(path: str, part: Any) -> Any:
+    """Return the array of numpy or dask that a part is, or that numpy makes of it.
+
+    Raises
+    ------
+    PartMismatchError
+        It makes none.
+    """
+    try:
+        return part if is_lazy(part) else np.asarray(part)
+    except ValueError as error:
+        raise PartMismatchError(f"{path}: the part is no array: {error}") from error
 
 
 def check_name(path: str, name: Any, part: xr.DataArray) -> None:

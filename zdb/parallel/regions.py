@@ -13,7 +13,7 @@ import xarray as xr
 from zdb.errors import MisalignedRegionError, PartMismatchError
 from zdb.formats.dtypes import codec_from_recipe, encode_array, is_lazy
 from zdb.formats.exact import exact_from_json
-from zdb.parallel.growth import check_name
+from zdb.parallel.growth import as_array, check_name
 
 if TYPE_CHECKING:
     from zdb.parallel.plan import Plan, Region
@@ -57,10 +57,7 @@ def as_dataset(plan: Plan, part: Any, region: Any) -> xr.Dataset:
         raise PartMismatchError(f"{plan.key}: {'a Dataset' if is_dataset else 'an array'}, and the part is a {kind}")
     if isinstance(part, np.ma.MaskedArray):
         raise PartMismatchError(f"{plan.key}: has no mask, and the part has one; fill it, such as by .filled()")
-    try:
-        data = part if is_lazy(part) else np.asarray(part)
-    except ValueError as error:
-        raise PartMismatchError(f"{plan.key}: the part is no array: {error}") from error
+    data = as_array(plan.key, part)
     if data.ndim != len(main.dims):
         raise PartMismatchError(
             f"{plan.key}: has the dimensions {', '.join(main.dims)}, and the part has {data.ndim} of them"

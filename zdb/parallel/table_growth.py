@@ -13,7 +13,7 @@ import pandas as pd
 from zdb.errors import PartMismatchError, UnsupportedValueError
 from zdb.formats import registry
 from zdb.formats.dask_parts import check_part
-from zdb.formats.frames import UNNAMED, encode_head
+from zdb.formats.frames import ROW, UNNAMED, encode_head
 from zdb.formats.labels import to_json
 from zdb.formats.more_rows import more_of_frame, more_of_partition
 from zdb.formats.registry import Selection
@@ -36,19 +36,21 @@ if TYPE_CHECKING:
 __all__ = ["WithLayout", "check_rows", "growth_of_table", "with_rows"]
 
 
-def check_rows(node: Node, stored: xr.Dataset, part: Any) -> None:
+def check_rows(node: Node, stored: xr.Dataset, part: Any, dim: Any) -> None:
     """Refuse a part whose rows are not like those of a table.
 
     Raises
     ------
     PartMismatchError
-        It is of another class, or has other columns or dtypes.
+        It is of another class, has other columns or dtypes, or is to be added along something else than rows.
     UnsupportedValueError
         The table is of a kind to which no rows can be added.
     """
     kind = node.attributes["zdb_type"]
     if kind not in ("pandas.DataFrame", "pandas.Series", "dask.DataFrame", "dask.Series"):
         raise UnsupportedValueError(f"{node.path}: rows cannot be added to a {kind}; DataFrame and Series can grow")
+    if dim not in (None, ROW):
+        raise PartMismatchError(f"{node.path}: rows are added to a table, along {ROW!r}, not along {dim!r}")
     is_lazy = hasattr(part, "_meta")
     try:
         check_part(part._meta if is_lazy else part, _without_rows(stored))  # noqa: SLF001
