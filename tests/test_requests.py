@@ -13,6 +13,7 @@ import xarray as xr
 from places import Place, new_place
 
 from zdb import Ragged
+from zdb.errors import ReadOnlyError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +106,31 @@ def test_a_listing_of_nothing(used: tuple[zdb.Database, Requests]) -> None:
         assert requests.of(lambda listing=listing: listing("nothing")) == ["ListObjectsV2"]
     assert nodes.list_objects("second") == ["second/zarr.json"]
     assert nodes.list_objects("secon") == []
+
+
+def test_many_objects_are_deleted_by_few_requests(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    nodes = db._engine.nodes
+    paths = [f"many/{number}" for number in range(300)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda path: nodes.set(path, b"1"), paths))
+    assert requests.of(lambda: nodes.delete([*paths, "nothing"])) == ["DeleteObjects"] * 2
+    assert nodes.list_objects("many") == []
+    assert requests.of(lambda: nodes.delete([])) == []
+
+
+@pytest.mark.parametrize(("code", "error"), [("AccessDenied", ReadOnlyError), ("InternalError", StorageError)])
+def test_an_object_that_is_not_deleted_is_an_error(
+    used: tuple[zdb.Database, Requests], monkeypatch: pytest.MonkeyPatch, code: str, error: type[Exception]
+) -> None:
+    db, _ = used
+
+    async def refuse(*_: Any, **__: Any) -> Any:
+        return {"Errors": [{"Key": "k", "Code": code, "Message": "no"}]}
+
+    monkeypatch.setattr(db._engine.nodes.store.fs, "_call_s3", refuse)  # type: ignore[attr-defined]
+    with pytest.raises(error, match="k could not be deleted"):
+        db._engine.nodes.delete(["k"])
 
 
 def objects(requests: list[str]) -> tuple[int, int]:

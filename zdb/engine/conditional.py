@@ -12,7 +12,7 @@ from zdb.engine.remote import ZarrNodes, bounded
 from zdb.errors import ClaimsUnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
     from typing import Any
 
     from zarr.storage import FsspecStore
@@ -25,6 +25,7 @@ _memory_lock = threading.Lock()
 # What S3 answers where a condition does not hold; the second one if another conditional write is on its way.
 _REFUSALS = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404"}
 _COPIED_AT_ONCE = 5 << 30  # larger objects are copied in parts
+_DELETED_AT_ONCE = 250  # S3 takes up to 1000
 _NEVER = '"00000000000000000000000000000000"'  # no object has this ETag
 
 
@@ -131,6 +132,20 @@ class S3Nodes(ZarrNodes):
                 raise
             return await self._read_tagged(path) is None
         return True
+
+    def delete(self, paths: Iterable[str]) -> None:
+        self.require_writable()
+        keys = [self._place(path)["Key"] for path in paths]
+        batches = [keys[start : start + _DELETED_AT_ONCE] for start in range(0, len(keys), _DELETED_AT_ONCE)]
+        self._run("", bounded(self._delete_keys, batches), "write")
+
+    async def _delete_keys(self, keys: list[str]) -> None:
+        wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        bucket = self._place("")["Bucket"]
+        answer = await self.store.fs._call_s3("delete_objects", Bucket=bucket, Delete=wanted)  # noqa: SLF001
+        for refused in answer.get("Errors", []):
+            kind = PermissionError if refused.get("Code") == "AccessDenied" else OSError
+            raise kind(f"{refused.get('Key')} could not be deleted: {refused.get('Code')}: {refused.get('Message')}")
 
     async def _copy(self, source: str, target: str) -> None:
         """Copy an object as it is now: a request that comes late must not bring what has taken its place."""

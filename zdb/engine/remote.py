@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ZarrNodes", "bounded"]
 
 CONCURRENT_REQUESTS = 64
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -250,11 +251,11 @@ def _time_of(info: dict[str, Any]) -> datetime | None:
     return None
 
 
-async def bounded(function: Callable[[str], Coroutine[Any, Any, T]], paths: list[str]) -> list[T]:
+async def bounded(function: Callable[[S], Coroutine[Any, Any, T]], items: list[S]) -> list[T]:
     slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
 
-    async def one(path: str) -> T:
+    async def one(item: S) -> T:
         async with slots:
-            return await function(path)
+            return await function(item)
 
-    return await asyncio.gather(*(one(path) for path in paths))
+    return await asyncio.gather(*(one(item) for item in items))
