@@ -20,7 +20,7 @@ from transfer.comparing import assert_same
 import zdb
 from zdb.cli import main
 from zdb.errors import InvalidKeyError, KeyExistsError, KeyNotFoundError, UnsupportedValueError
-from zdb.exchange import importing, zipping
+from zdb.exchange import importing, writers, zipping
 from zdb.maintenance import walking
 
 if TYPE_CHECKING:
@@ -366,6 +366,27 @@ def test_no_damaged_chunk_gets_into_a_zip_file(db: Database, tmp_path: Path, opt
     with pytest.raises(zdb.errors.CorruptChunkError, match=r"^a: chunk a/data/c/0 is damaged"):
         zdb.export_files(db, tmp_path / "out.zip")
     assert not (tmp_path / "out.zip").exists()
+
+
+def test_an_export_goes_on_after_a_value_that_is_replaced(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, other = place.open(), place.open()
+    db["a"], db["v"], db["z"] = 1, xr.Dataset({"v": ("x", np.zeros(3))}), 2
+    write = writers.write
+
+    def replaced(value: Any, group: str, *arguments: Any) -> None:
+        for _ in range(3 if group == "dataset" else 0):
+            other["v"] = xr.Dataset({"v": ("x", np.ones(3))})
+        write(value, group, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writers, "write", replaced)
+        report = zdb.export_files(db, tmp_path / "out")
+    assert report.copied == ["a", "z"]
+    assert list(report.failed) == ["v"]
+    assert not (tmp_path / "out/v.nc").exists()
+    assert zdb.export_files(db, tmp_path / "out").copied == ["v"]
 
 
 @pytest.mark.parametrize("change", ["replaced", "replaced often", "small", "added to", "deleted"])

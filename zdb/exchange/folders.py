@@ -14,6 +14,7 @@ from zdb.errors import (
     KeyExistsError,
     KeyNotFoundError,
     MissingChunkError,
+    StaleValueError,
     UnreadableValueError,
     UnsupportedValueError,
     UnsupportedVersionError,
@@ -54,6 +55,7 @@ LEFT_OUT = (
     UnreadableValueError,
     MissingChunkError,
     CorruptChunkError,
+    StaleValueError,
     KeyExistsError,
 )
 
@@ -93,8 +95,8 @@ def export_files(
     Returns
     -------
     TransferReport
-        ``failed`` has the values that were left out, and why: those that are damaged, that no file format can hold,
-        such as pickles, or whose file was written or changed by others.
+        ``failed`` has the values that were left out, and why: those that are damaged, that were replaced while they
+        were read, that no file format can hold, such as pickles, or whose file was written or changed by others.
 
     Raises
     ------
