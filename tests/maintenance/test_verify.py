@@ -289,6 +289,16 @@ def test_what_is_no_value_is_named(db: Database) -> None:
     assert "plain Zarr, not checked: plain" in repr(report)
 
 
+def test_what_was_deleted_is_not_unfinished(place: Place) -> None:
+    db = place.open()
+    db["below/numbers"] = np.arange(3)
+    db["file"] = b"content"
+    db["parameters"] = {"dt": 0.025}
+    for key in ("below", "file", "parameters"):
+        del db[key]
+    assert db.verify().unfinished == []
+
+
 def test_a_key_that_is_not_there(db: Database) -> None:
     db["voltage"] = 1
     with pytest.raises(KeyNotFoundError, match="did you mean 'voltage'"):

@@ -51,6 +51,8 @@ class LocalNodes(NodeStore):
         Whether writes wait for the disk; by default what the setting says.
     """
 
+    has_folders = True
+
     def __init__(self, root: str | Path, *, read_only: bool = False, durability: str | None = None) -> None:
         self.root = str(Path(root).expanduser().absolute())
         self.url = self.root

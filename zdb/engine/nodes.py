@@ -57,6 +57,8 @@ class NodeStore(ABC):
         A write that failed may be carried out all the same, also later.
     removes_conditionally : bool
         :meth:`remove` is one step.
+    has_folders : bool
+        A name is listed although nothing lies below it; where there are no folders, some servers do so for a while.
     """
 
     url: str
@@ -64,6 +66,7 @@ class NodeStore(ABC):
     how_to_write = "open it with mode='a' or 'r+' to write"
     loses_answers = False
     removes_conditionally = True
+    has_folders = False
 
     @abstractmethod
     def get(self, path: str) -> bytes | None:

@@ -136,7 +136,7 @@ class Verification:
             names = ", ".join(lost.arrays)
             whole = f"its arrays {names} are whole" if len(lost.arrays) > 1 else f"its array {names} is whole"
             self._report(path, "node", node_path(path), f"is not in the store; {whole}")
-        else:
+        elif self._nodes.has_folders or self._nodes.list_objects(path):
             self.report.unfinished.append(path)
 
     def _check_node(self, node: Node) -> None:
