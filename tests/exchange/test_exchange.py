@@ -19,7 +19,7 @@ from transfer.comparing import assert_same
 
 import zdb
 from zdb.cli import main
-from zdb.errors import InvalidKeyError, KeyExistsError, KeyNotFoundError, UnsupportedValueError
+from zdb.errors import InvalidKeyError, InvalidSettingError, KeyExistsError, KeyNotFoundError, UnsupportedValueError
 from zdb.exchange import importing, writers, zipping
 from zdb.maintenance import walking
 
@@ -543,6 +543,21 @@ def test_what_others_wrote_is_not_exported_over(
     assert list(zdb.export_files(db, out, overwrite=True).failed) == ["d", "e/f"]
     with pytest.raises(KeyExistsError, match="is a file"):
         zdb.export_files(db, out / "mine.txt", overwrite=True)
+
+
+def test_a_url_is_no_file(filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for key in (None, "parameters"):
+        with pytest.raises(InvalidSettingError, match=r"s3://bucket/out: is a URL.*zdb sync"):
+            zdb.export_files(filled, "s3://bucket/out", key)
+    with pytest.raises(InvalidSettingError, match="is a URL"):
+        zdb.import_files("s3://bucket/in", filled)
+    url = str(tmp_path / "results.zdb")
+    assert main(["get", url, "parameters", "s3://bucket/a.json"]) == 1
+    assert main(["get", url, "run", "s3://bucket/run"]) == 1
+    assert main(["put", url, "new", "s3://bucket/a.json"]) == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_commands(filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.errors import KeyExistsError, UnsupportedValueError
 from zdb.exchange.listing import list_keys
-from zdb.exchange.loading import KIND_OF_SUFFIX
+from zdb.exchange.loading import KIND_OF_SUFFIX, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,8 @@ def export(db: Database, key: str, target: str, *, kind: str | None, part: Part,
 
     Raises
     ------
+    InvalidSettingError
+        `target` is a URL.
     KeyNotFoundError
         There is nothing at the key.
     KeyExistsError
@@ -76,8 +78,8 @@ def export(db: Database, key: str, target: str, *, kind: str | None, part: Part,
     if info.kind == "database":
         if is_stdout or kind or any(part):
             raise UnsupportedValueError(f"{key}: is a sub-database, which is written to a folder as a whole")
-        return _export_folder(db.database(key), Path(target), force=force)
-    path = Path(target)
+        return _export_folder(db.database(key), local_path(target), force=force)
+    path = local_path(target)
     value = db.get(key, columns=part.columns, rows=part.rows)
     group = info.format if info.format in _KINDS else _group_of(value)
     if group == "file":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -19,6 +18,7 @@ from zdb.errors import (
     UnsupportedValueError,
     UnsupportedVersionError,
 )
+from zdb.exchange.loading import local_path
 from zdb.exchange.sidecars import remove_temporary
 from zdb.exchange.value_files import Exporter
 from zdb.exchange.zipping import write_zip
@@ -28,6 +28,7 @@ from zdb.transfer.report import TransferReport
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+    from pathlib import Path
 
     from zdb.database import Database
     from zdb.keys import Key
@@ -100,6 +101,8 @@ def export_files(
 
     Raises
     ------
+    InvalidSettingError
+        `target` is a URL.
     KeyNotFoundError
         There is nothing at the key.
     KeyExistsError
@@ -109,7 +112,7 @@ def export_files(
     MissingChunkError, CorruptChunkError
         The one value, or one of those for a ``.zip`` file, is damaged.
     """
-    place = Path(target)
+    place = local_path(target)
     path = None if key is None else normalize(key)
     info = db.info(path)
     report = TransferReport(db.url, str(place))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from zdb.engine.node import Node, node_path
 from zdb.errors import InvalidKeyError, KeyExistsError, NotADatabaseError, UnsupportedValueError, ZdbError
-from zdb.exchange.loading import KIND_OF_SUFFIX, load
+from zdb.exchange.loading import KIND_OF_SUFFIX, load, local_path
 from zdb.exchange.sidecars import SUFFIX, Sidecar, beside, read_sidecar
 from zdb.exchange.sources import Source, state_of
 from zdb.keys import normalize
@@ -77,6 +77,8 @@ def import_files(
 
     Raises
     ------
+    InvalidSettingError
+        `source` is a URL.
     InvalidKeyError
         A name of a file cannot be a key. Nothing was written.
     KeyExistsError
@@ -85,7 +87,7 @@ def import_files(
     UnsupportedValueError
         A file cannot be read. Those before it have been written.
     """
-    place, packed_in = Path(source), None
+    place, packed_in = local_path(source), None
     with ExitStack() as stack:
         if place.suffix.lower() == ".zip" and place.is_file():
             packed = _open_zip(place)

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zdb.errors import FormatNotInstalledError, UnsupportedValueError, ZdbError
+from zdb.errors import FormatNotInstalledError, InvalidSettingError, UnsupportedValueError, ZdbError
+from zdb.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["KIND_OF_SUFFIX", "load", "require_netcdf"]
+__all__ = ["KIND_OF_SUFFIX", "load", "local_path", "require_netcdf"]
 
 KIND_OF_SUFFIX = {".npy": "npy", ".csv": "csv", ".parquet": "parquet", ".nc": "nc", ".json": "json"}
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path of this machine; a URL would become a folder that is called as its protocol.
+
+    Raises
+    ------
+    InvalidSettingError
+        It is a URL.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise InvalidSettingError(
+            f"{redact_url(text)}: is a URL, and files are read and written on this machine only; give a path, and copy "
+            "databases to other stores by zdb cp or zdb sync"
+        )
+    return Path(text)
 
 
 @contextlib.contextmanager
@@ -34,6 +53,8 @@ def load(source: str, kind: str | None) -> Iterator[Any]:
 
     Raises
     ------
+    InvalidSettingError
+        `source` is a URL.
     UnsupportedValueError
         The file cannot be read as this kind.
     FormatNotInstalledError
@@ -43,7 +64,7 @@ def load(source: str, kind: str | None) -> Iterator[Any]:
         with _standard_input(kind or "file") as value:
             yield value
         return
-    path = Path(source)
+    path = local_path(source)
     if path.is_dir():
         if kind not in (None, "file"):
             raise UnsupportedValueError(f"{source}: is a folder, which is kept as a sub-database of its files")
