@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import netCDF4
 import numpy as np
 import pandas as pd
@@ -164,6 +165,40 @@ def test_a_list_of_arrays_comes_back_as_one(db: Database, tmp_path: Path) -> Non
         assert type(copy[key]) is list
         assert [row.tolist() for row in copy[key]] == [[0, 1], [], [0, 1, 2]]
         assert copy.info(key).dtype == db.info("rows").dtype
+
+
+@pytest.mark.parametrize("name", [None, "rate"])
+def test_a_series_comes_back_as_one(name: str | None, db: Database, tmp_path: Path) -> None:
+    db["value"] = value = pd.Series([1.5, 2.5], index=["a", "b"], name=name)
+    zdb.export_files(db, tmp_path / "out")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(tmp_path / "out", copy)
+    pd.testing.assert_series_equal(copy["value"], value)
+
+
+@pytest.mark.parametrize("dtype", [object, np.dtypes.StringDType()], ids=["objects", "strings"])
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_texts_come_back_as_they_were(is_lazy: bool, dtype: Any, db: Database, tmp_path: Path) -> None:
+    value = np.array(["a", "bcd"], dtype)
+    db["value"] = da.from_array(value, chunks=1) if is_lazy else value
+    zdb.export_files(db, tmp_path / "out")
+    copy = zdb.open(tmp_path / "copy.zdb")
+    zdb.import_files(tmp_path / "out", copy)
+    assert type(copy["value"]) is type(db["value"])
+    assert copy["value"].dtype == dtype
+    np.testing.assert_array_equal(np.asarray(copy["value"]), value)
+
+
+def test_missing_texts_do_not_become_empty_ones(db: Database, tmp_path: Path) -> None:
+    db["array"] = texts = np.array(["a", None], object)
+    db["dataset"] = xr.Dataset({"names": ("t", texts)})
+    db["data_array"] = xr.DataArray([1, 2], {"name": ("t", texts)}, ("t",))
+    db["tree"] = xr.DataTree.from_dict({"/below": xr.Dataset({"names": ("t", texts)})})
+    report = zdb.export_files(db, tmp_path / "out")
+    assert sorted(report.failed) == ["array", "data_array", "dataset", "tree"]
+    assert "'names' has missing texts" in report.failed["tree"]
+    db["array"] = np.array(["a", ""], object)
+    assert zdb.export_files(db, tmp_path / "out", overwrite=True).copied == ["array"]
 
 
 def test_an_import_takes_what_changed(place: Place, tmp_path: Path) -> None:

@@ -216,13 +216,13 @@ def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:
         case "file", _ if known.type.endswith("bytes"):
             return file.read_bytes()
         case "array", "nc":
-            return loaded["data"].data
+            return _array(loaded["data"].data, known)
         case "array", "npy" if known.type != "numpy.ndarray" and not loaded.ndim:
             return loaded[()]
         case "dataset", "nc" if known.type == "xarray.DataArray":
             return _data_array(loaded)
         case "table", "parquet" if known.type == "pandas.Series" and loaded.shape[1] == 1:
-            return loaded.iloc[:, 0]
+            return _series(loaded)
         case "ragged", "parquet":
             ragged = _ragged_of_parquet(file)
         case "ragged", "nc":
@@ -232,6 +232,17 @@ def _as_it_was(loaded: Any, file: Path, kind: str, known: Sidecar) -> Any:
     return ragged.to_list() if known.type == "builtins.list" else ragged
 
 
+def _array(data: Any, known: Sidecar) -> Any:
+    """Return an array out of netCDF, which has one kind of texts, and is read lazily."""
+    import numpy as np
+
+    if known.type != "dask.array.Array":
+        data = np.asarray(data)
+    if known.dtype == "object":
+        return data.astype(object)
+    return data.astype(np.dtypes.StringDType()) if known.dtype == "StringDType()" else data
+
+
 def _data_array(dataset: Any) -> Any:
     """Return the DataArray that xarray has written as a Dataset."""
     name, marked = "__xarray_dataarray_variable__", "__xarray_dataarray_name__"
@@ -239,6 +250,12 @@ def _data_array(dataset: Any) -> Any:
         return dataset
     (array,) = dataset.data_vars.values()
     return array.rename(dataset.attrs.get(marked)) if array.name == name else array
+
+
+def _series(frame: Any) -> Any:
+    """Return the Series of which pandas has made a column, which it calls 0 if the Series has no name."""
+    name = frame.columns[0]
+    return frame[name].rename(None if name == 0 else name)
 
 
 def _ragged_of_parquet(file: Path) -> Ragged:

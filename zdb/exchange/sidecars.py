@@ -23,7 +23,7 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{16}[.-]part(\..*)?$")
 
 
 class Sidecar(NamedTuple):
-    """What is known of a value: the last name of its key, its format and type, remarks and provenance.
+    """What is known of a value: the last name of its key, its format, type and dtype, remarks and provenance.
 
     And what an export needs to know when it is called again: which `version` of which value was written, and `states`
     of the file: what it is like since, and what it was like before.
@@ -32,6 +32,7 @@ class Sidecar(NamedTuple):
     key: str
     format: str
     type: str
+    dtype: str
     attrs: dict[str, Any]
     provenance: Provenance
     version: str = ""
@@ -41,7 +42,8 @@ class Sidecar(NamedTuple):
 def write_sidecar(db: Database, key: str, file: Path, version: str, states: Sequence[list[int]]) -> None:
     """Write what is known of a value beside its file, at once."""
     info = db.info(key)
-    made = Sidecar(key.rpartition("/")[2], info.format, info.type, info.attrs, db.provenance(key), version, states)
+    shown = (info.format, info.type, info.dtype)
+    made = Sidecar(key.rpartition("/")[2], *shown, info.attrs, db.provenance(key), version, states)
     document = {**made._asdict(), "provenance": made.provenance.to_dict()}
     temporary = temporary_beside(file)
     try:

@@ -61,6 +61,8 @@ def _array_to_npy(value: Any, path: Path) -> None:
     import numpy as np
 
     _refuse_masked(value)
+    if isinstance(value.dtype, np.dtypes.StringDType):
+        raise ValueError("texts of any length are no type of .npy")
     if isinstance(value, np.ndarray | np.generic) or not value.size:
         with path.open("wb") as file:
             np.save(file, np.asarray(value), allow_pickle=False)
@@ -97,8 +99,18 @@ def _refuse_masked(value: Any) -> None:
         raise ValueError("a masked array would lose its mask; read it in Python")
 
 
+def _refuse_missing_texts(value: Any) -> None:
+    """Raise ValueError for a text that is None, of which netCDF would make an empty one."""
+    for node in getattr(value, "subtree", (value,)):
+        variables = [*node.coords.values(), *(node.data_vars.values() if hasattr(node, "data_vars") else (node,))]
+        for one in variables:
+            if one.dtype.kind == "O" and bool(one.variable.isnull().any()):
+                raise ValueError(f"{one.name!r} has missing texts, which would become empty ones; read it in Python")
+
+
 def _to_netcdf(value: Any, path: Path) -> None:
     require_netcdf()
+    _refuse_missing_texts(value)
     with warnings.catch_warnings():
         # The dtypes of zarr name the byte order of this machine, which netCDF4 takes for another than "native".
         warnings.filterwarnings("ignore", message="endian-ness of dtype and endian kwarg do not match")
