@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from places import Place, new_place
 
-from zdb import Ragged
+from zdb import Ragged, export_files
 from zdb.errors import ReadOnlyError, StorageError
 
 if TYPE_CHECKING:
@@ -210,3 +210,15 @@ def test_jobs_that_fill_a_value_ask_no_more_when_much_is_there(used: tuple[zdb.D
         assert sent[0] == sent[1]
         # The claim, which names the plan, and the plan; what is there, and what is begun.
         assert Counter(requests.of(lambda key=key: db.resume(key))) == {"GetObject": 2, "ListObjectsV2": 2}
+
+
+def test_exporting_small_values(used: tuple[zdb.Database, Requests], tmp_path: Path) -> None:
+    db, requests = used
+    sent = {}
+    for number in (2, 12):
+        for one in range(number):
+            db[f"exported/{one}"] = one
+        sub = db.database("exported")
+        sent[number] = Counter(requests.of(lambda sub=sub, number=number: export_files(sub, tmp_path / str(number))))
+    # That it is a value, if it changed, what kind it is, and the value; the records of its provenance are read once.
+    assert sent[12] - sent[2] == {"GetObject": 10 * 4}

@@ -23,9 +23,10 @@ from zdb.transfer.abilities import Transfer
 from zdb.write import WriteRequest, write
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from zdb.display import Tree
+    from zdb.engine.node import Node
 
 __all__ = ["Database"]
 
@@ -171,10 +172,12 @@ class Database(
         KeyNotFoundError
             There is nothing at the key.
         """
-        node = self._require(self._at(key))
+        return self._provenance_of(self._require(self._at(key)), self._engine.records.read)
+
+    def _provenance_of(self, node: Node, read: Callable[[str], dict[str, Any] | None]) -> Provenance:
         if "zdb_created" not in node.attributes:
             return Provenance.post_hoc(self._engine.modified(node.path), node.format)
-        return Provenance.from_attributes(node.attributes, self._engine.records.read)
+        return Provenance.from_attributes(node.attributes, read)
 
     def tree(self, depth: int | None = None, lines: int = 1000) -> Tree:
         """Return the keys as a tree with kind, dtype, shape, size and age; ``print`` it.

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from zdb.database import Database
 
 __all__ = ["SUFFIX", "Sidecar", "beside", "read_sidecar", "remove_temporary", "temporary_beside", "write_sidecar"]
 
@@ -39,11 +38,8 @@ class Sidecar(NamedTuple):
     states: Sequence[list[int]] = ()
 
 
-def write_sidecar(db: Database, key: str, file: Path, version: str, states: Sequence[list[int]]) -> None:
+def write_sidecar(file: Path, made: Sidecar) -> None:
     """Write what is known of a value beside its file, at once."""
-    info = db.info(key)
-    shown = (info.format, info.type, info.dtype)
-    made = Sidecar(key.rpartition("/")[2], *shown, info.attrs, db.provenance(key), version, states)
     document = {**made._asdict(), "provenance": made.provenance.to_dict()}
     temporary = temporary_beside(file)
     try:

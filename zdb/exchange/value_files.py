@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from zdb.errors import KeyExistsError, UnsupportedValueError
 from zdb.exchange.exporting import Part, export
-from zdb.exchange.sidecars import beside, read_sidecar, temporary_beside, write_sidecar
+from zdb.exchange.sidecars import Sidecar, beside, read_sidecar, temporary_beside, write_sidecar
 from zdb.exchange.sources import state_of
+from zdb.info import Info
 from zdb.transfer.copies import origin
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from zdb.database import Database
     from zdb.engine.node import Node
-    from zdb.exchange.sidecars import Sidecar
 
 __all__ = ["Exporter"]
 
@@ -35,6 +36,7 @@ class Exporter:
         self.db = db
         self._overwrite = overwrite
         self._used: set[Path] = set()
+        self._record = cache(db._engine.records.read)  # noqa: SLF001 - most values share theirs
 
     def export(self, key: str, node: Node, files: list[Path]) -> Path | None:
         """Write a value to the first of some files whose format can hold it; return that, or None if it was there."""
@@ -50,7 +52,7 @@ class Exporter:
             if file in self._used:
                 raise UnsupportedValueError(f"{key}: another value was written to {file.name}; rename one of them")
             try:
-                self._write(key, version, file)
+                self._write(key, node, file)
             except UnsupportedValueError as error:
                 why = error
                 continue
@@ -59,7 +61,7 @@ class Exporter:
         assert why is not None
         raise why
 
-    def _write(self, key: str, version: str, file: Path) -> None:
+    def _write(self, key: str, node: Node, file: Path) -> None:
         if file.is_dir():
             raise KeyExistsError(f"{file}: is a folder; move it away")
         before = state_of(file)
@@ -70,10 +72,16 @@ class Exporter:
         try:
             export(self.db, key, str(temporary), kind=None, part=Part(), force=False)
             # Before the file, so that it is known for an export's wherever this is killed.
-            write_sidecar(self.db, key, file, version, [state_of(temporary), before])
+            write_sidecar(file, self._known(key, node, [state_of(temporary), before]))
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _known(self, key: str, node: Node, states: list[list[int]]) -> Sidecar:
+        info = Info.of(key, self.db._engine.described(node))  # noqa: SLF001
+        provenance = self.db._provenance_of(node, self._record)  # noqa: SLF001
+        shown = (info.format, info.type, info.dtype, info.attrs)
+        return Sidecar(key.rpartition("/")[2], *shown, provenance, _version(node), states)
 
     def remove_others(self, key: str, files: Iterable[Path]) -> None:
         """Remove those files that earlier exports wrote for this value, when it was of another format."""
