@@ -42,6 +42,7 @@ class Expected:
         self.possible: dict[str, list[Any]] = {}
         self._made: dict[str, list[Any]] = {}  # small values that were set where nothing was
         self._moved: list[tuple[str, str, Any]] = []  # by renames that were not acknowledged
+        self.cut_renames = 0  # that were not acknowledged, since ids were repaired
         self.number = 0  # of the next change
         self.acknowledged = self.failed = self.killed = 0
         self.errors: list[str] = []
@@ -65,6 +66,7 @@ class Expected:
         self._moved = [one for one in self._moved if not {key, argument if what == "rename" else key} & {*one[:2]}]
         if what == "rename":
             target = self.possible.setdefault(argument, [None])
+            self.cut_renames += not done
             self.possible[argument] = before if done else target + before
             self.possible[key] = self._deleted(key) if done else [*before, None]
             if not done and not any(one is None for one in before):
@@ -111,6 +113,8 @@ def check_store(db: zdb.Database, expected: list[Expected]) -> None:
     listed = {key for key in db.keys(recursive=True) if key.startswith("writer_")}
     wanted = set().union(*(one.keys for one in expected))
     assert listed == wanted, f"listed are {sorted(listed)}, and not {sorted(wanted)}"
+    if "://" in db.url:
+        _repair_ids(db, expected)
     report = db.verify()
     assert report.ok, str(report)
     db.gc(dry_run=False, grace=0)
@@ -121,6 +125,17 @@ def check_store(db: zdb.Database, expected: list[Expected]) -> None:
     assert report.unfinished == []
     for one in expected:
         one.check(db)
+
+
+def _repair_ids(db: zdb.Database, expected: list[Expected]) -> None:
+    """Give one of the keys another id that a rename in a bucket has left when it was cut off, and nothing else."""
+    report = db.verify()
+    assert {one.kind for one in report.problems} <= {"id"}, str(report)
+    assert len(report.problems) <= sum(one.cut_renames for one in expected), str(report)
+    if report.problems:
+        assert db.repair(dry_run=False).ok
+    for one in expected:
+        one.cut_renames = 0
 
 
 def orphans(db: zdb.Database) -> set[str]:

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from maintenance.holding import holding
 from maintenance.samples import damage, damages, fill, objects_in_use
+from places import new_place
 
 import zdb
 from zdb.cli import main
+from zdb.engine.conditional import S3Nodes
 from zdb.engine.node import Node, dump, node_path
 from zdb.environment import canonical_hash
 from zdb.errors import CorruptChunkError, KeyNotFoundError, MissingChunkError, ReadOnlyError
@@ -402,3 +404,31 @@ def test_the_command(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     damage(db, "a/data/zarr.json", "lose", 0)
     db["a"] = 1
     assert main(["repair", db.url, "--yes"]) == 0
+
+
+@pytest.mark.s3
+def test_a_rename_in_a_bucket_that_was_cut_off(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves both keys, as docs/reliability.md says."""
+    db = new_place("s3", tmp_path, request).open()
+    db["old"] = np.arange(3)
+
+    remove = S3Nodes.remove
+
+    def cut_off(nodes: S3Nodes, path: str, tag: Any) -> bool:
+        if path == "old/zarr.json":
+            raise SystemExit
+        return remove(nodes, path, tag)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Nodes, "remove", cut_off)
+        with pytest.raises(SystemExit):
+            db.rename("old", "new")
+    assert list(db) == ["new", "old"]
+    assert [one.kind for one in db.verify().problems] == ["id"]
+    assert db.repair(dry_run=False).ok
+    assert db.verify().ok
+    assert db.info("old").id != db.info("new").id
+    for key in ("old", "new"):
+        np.testing.assert_array_equal(db[key], np.arange(3))
