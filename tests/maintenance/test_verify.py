@@ -19,7 +19,7 @@ from other_processes import CONTEXT, new_process
 from zdb.cli import main
 from zdb.engine.claim import Claim
 from zdb.engine.node import Node, dump, node_path
-from zdb.errors import KeyNotFoundError
+from zdb.errors import CorruptChunkError, KeyNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,12 @@ def test_damage_is_found_in_every_store(place: Place, how: str) -> None:
     damage(db, "b/data/c/1", how, 0.7)
     report = db.verify()
     assert report.damaged == ["b"]
-    assert {one.path for one in report.problems} == {"b/data/c/1"}
+    (problem,) = report.problems
+    assert problem.path == "b/data/c/1"
+    if how == "flip":
+        assert problem.message.endswith("the checksum (CRC-32C) is wrong")
+        with pytest.raises(CorruptChunkError, match=r"b/data/c/1 cannot .* the checksum \(CRC-32C\) is wrong;"):
+            np.asarray(db["b"])
     assert report.objects == 12
 
 
@@ -152,7 +157,7 @@ def test_an_array_that_an_older_generation_left_is_no_damage(db: Database) -> No
     edit(db, "a", zdb_arrays=2)
     (problem,) = db.verify(deep=False).problems
     assert problem[:3] == ("a", "consolidated metadata", "a/zarr.json")
-    assert problem.message == "has 1 arrays, and was written with 2"
+    assert problem.message == "has 1 array, and was written with 2"
 
 
 def test_metadata_that_is_a_step_ahead_is_no_damage(db: Database) -> None:

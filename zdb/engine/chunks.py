@@ -22,7 +22,7 @@ from zdb.engine.indexing import as_positions, as_slices, pieces
 from zdb.engine.local import LocalNodes
 from zdb.engine.node import Node, node_path
 from zdb.engine.nodes import translated
-from zdb.engine.packing import Packing
+from zdb.engine.packing import Packing, said_by_codec
 from zdb.errors import (
     CorruptChunkError,
     MissingChunkError,
@@ -154,7 +154,8 @@ class StoredArray(BackendArray):
             named = error.path if isinstance(error, DamagedChunkError) else None
             damaged = named or self._first_damaged(index, vectorized=vectorized) or self.node.path
             self.source.check_current()
-            raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {error}; {_ADVICE}") from error
+            reason = said_by_codec(error)
+            raise CorruptChunkError(f"{self._described}: {damaged} cannot be decoded: {reason}; {_ADVICE}") from error
         if found.size:
             self.source.check_current()
         return np.asarray(found)[(*finish, ...)]

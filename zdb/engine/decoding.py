@@ -12,6 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
+from zdb.engine.packing import said_by_codec
 from zdb.engine.strict import RaisingStore
 from zdb.errors import CorruptChunkError, MissingChunkError
 
@@ -106,7 +107,7 @@ class ArrayDecoder:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a codec raises on damaged bytes
-            return CorruptChunkError(f"{named}cannot be decoded: {error}")
+            return CorruptChunkError(f"{named}cannot be decoded: {said_by_codec(error)}")
         finally:
             del self._chunks[key]
         return found
@@ -144,7 +145,7 @@ class ArrayDecoder:
         try:
             return np.asarray(array[...])
         except ValueError as error:
-            raise ValueError(f"the index of the shard cannot be decoded: {error}") from error
+            raise ValueError(f"the index of the shard cannot be decoded: {said_by_codec(error)}") from error
 
 
 def _buffer(data: memoryview) -> Buffer:

@@ -21,7 +21,7 @@ from zdb.engine.layout import INDEX_CODECS
 if TYPE_CHECKING:
     from zdb.engine.node import ArrayNode
 
-__all__ = ["ABSENT", "CRC_BYTES", "Packing", "checked", "processors", "sealed"]
+__all__ = ["ABSENT", "CRC_BYTES", "Packing", "checked", "processors", "said_by_codec", "sealed"]
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -29,6 +29,7 @@ Shape = tuple[int, ...]
 CRC_BYTES = 4
 # In the index of a shard, for a chunk that is not there.
 ABSENT = 2**64 - 1
+WRONG_CHECKSUM = "the checksum (CRC-32C) is wrong"
 _MOST_THREADS = 16
 _OPTIONS = {
     "": set(),
@@ -138,8 +139,13 @@ def checked(data: Array) -> Array:
     """
     content = data[:-CRC_BYTES]
     if google_crc32c.value(content) != int.from_bytes(data[-CRC_BYTES:].tobytes(), "little"):
-        raise ValueError("the checksum (CRC-32C) is wrong")
+        raise ValueError(WRONG_CHECKSUM)
     return content
+
+
+def said_by_codec(error: Exception) -> str:
+    """Say what a codec found wrong; zarr tells of a checksum in bytes."""
+    return WRONG_CHECKSUM if "checksum do not match" in str(error) else str(error)
 
 
 def processors() -> int:
