@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zdb.engine.plain import PlainEngine
 
-__all__ = ["Tree", "format_age", "format_size"]
+__all__ = ["Tree", "format_age", "format_count", "format_size"]
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _AGES = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -29,6 +29,11 @@ def format_size(nbytes: float) -> str:
             return f"{nbytes:.3g} {unit}"
         nbytes /= 1000
     return f"{nbytes:.3g} {_UNITS[-1]}"
+
+
+def format_count(number: int, one: str, many: str = "") -> str:
+    """Write a number of things, which are `one` and an s if there are several, or `many`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def format_age(created: datetime, now: datetime) -> str:

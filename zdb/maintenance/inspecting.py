@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from zdb.display import format_count
 from zdb.engine.claim_record import ClaimRecord, claim_path
 from zdb.engine.node import NONSENSE, ArrayNode, Node, group_document, key_encoding, node_path
 from zdb.errors import CorruptChunkError
@@ -206,7 +207,7 @@ def _check_number(found: Inspection) -> None:
     """See that no array is missing in the consolidated metadata; what was left by others beside them does not count."""
     expected, number = found.node.attributes.get("zdb_arrays"), len(found.node.arrays)
     if expected not in (None, number):
-        message = f"has {number} arrays, and was written with {expected}"
+        message = f"has {format_count(number, 'array')}, and was written with {expected}"
         found.report("consolidated metadata", node_path(found.node.path), message)
 
 

@@ -9,6 +9,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from zdb.display import format_count
 from zdb.engine.new_nodes import new_database, new_id
 from zdb.engine.node import (
     FORMAT_VERSION,
@@ -136,7 +137,8 @@ class Repairs:
             return
         below = self._engine.nodes_below(key)
         if below:
-            what = f"make a sub-database of it again, in which are {len(below)} databases and values"
+            within = format_count(len(below), "database or value", "databases and values")
+            what = f"make a sub-database of it again, with {within}"
             self._do(key, "rebuild", what, lambda: self._put(Node(key, new_database())))
             return
         empty = Node(key, group_document({}))
@@ -186,8 +188,8 @@ class Repairs:
         whole = rebuilt(self._nodes, node)
         names, expected = ", ".join(whole.arrays), node.attributes.get("zdb_arrays")
         if expected not in (None, len(whole.arrays)):
-            message = f"found {len(whole.arrays)} arrays ({names}) where {expected} were written; write the value again"
-            self._note(node.path, "none", message)
+            found = format_count(len(whole.arrays), "array")
+            self._note(node.path, "none", f"has {found} ({names}), not the {expected} written; write the value again")
             return node
         return self._replace(node, whole, "rebuild", f"rebuild its consolidated metadata, with the arrays {names}")
 

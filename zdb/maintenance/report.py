@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zdb.display import format_size
+from zdb.display import format_count, format_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,13 +94,13 @@ class VerifyReport:
     def __str__(self) -> str:
         how = "read and decoded" if self.deep else "listed, not read"
         counted = (
-            _count(self.values, "value"),
-            _count(self.databases, "database"),
-            _count(self.arrays, "array"),
-            _count(self.objects, "chunk or shard", "chunks or shards"),
+            format_count(self.values, "value"),
+            format_count(self.databases, "database"),
+            format_count(self.arrays, "array"),
+            format_count(self.objects, "chunk or shard", "chunks or shards"),
         )
         lines = [
-            f"{self.url}: {'no damage' if self.ok else _count(len(self.problems), 'problem')}",
+            f"{self.url}: {'no damage' if self.ok else format_count(len(self.problems), 'problem')}",
             f"{', '.join(counted)}; {format_size(self.nbytes)} {how}",
         ]
         lines += [f"  {one.kind}: {one.path or '/'} {one.message}" for one in self.problems[:SHOWN]]
@@ -177,14 +177,14 @@ class GarbageReport:
         return pd.DataFrame(self.garbage, columns=list(Garbage._fields))
 
     def __str__(self) -> str:
-        number = _count(sum(one.objects for one in self.garbage), "object")
+        number = format_count(sum(one.objects for one in self.garbage), "object")
         done = "would be removed; --yes (dry_run=False) removes them" if self.dry_run else "removed"
         lines = [f"{self.url}: {number}, {format_size(self.nbytes)} {done if self.garbage else 'to remove'}"]
-        lines += [f"  {one.kind}: {one.path} ({_count(one.objects, 'object')})" for one in self.garbage[:SHOWN]]
+        lines += [f"  {one.kind}: {one.path} ({format_count(one.objects, 'object')})" for one in self.garbage[:SHOWN]]
         if len(self.garbage) > SHOWN:
             lines.append(f"  … {len(self.garbage) - SHOWN} more")
         if self.young:
-            lines.append(f"{_count(self.young, 'place')} left, where something is younger than {self.grace:g} s")
+            lines.append(f"{format_count(self.young, 'place')} left, where something is younger than {self.grace:g} s")
         if self.busy:
             more = f" and {len(self.busy) - 3} more" if len(self.busy) > 3 else ""
             lines.append(f"left, as they are being written or filled: {', '.join(self.busy[:3])}{more}")
@@ -251,13 +251,9 @@ class RepairReport:
 
     def __str__(self) -> str:
         would = "would be done; --yes (dry_run=False) does them" if self.dry_run else "done"
-        lines = [f"{self.url}: {_count(len(self.repairs), 'repair')} {would if self.repairs else 'to do'}"]
+        lines = [f"{self.url}: {format_count(len(self.repairs), 'repair')} {would if self.repairs else 'to do'}"]
         lines += [f"  {one.key or '/'}: {one.action}: {one.message}" for one in self.repairs]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"<zdb.RepairReport>\n{self}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

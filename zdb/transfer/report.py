@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from zdb.display import format_size
+from zdb.display import format_count, format_size
 
 __all__ = ["TransferReport"]
 
@@ -59,13 +59,14 @@ class TransferReport:
     def __str__(self) -> str:
         would = "would be " if self.dry_run else ""
         counts = f"{len(self.copied)} {would}copied, {self.unchanged} unchanged, {len(self.deleted)} {would}deleted"
-        written = f"{self.objects} objects, {format_size(self.nbytes)}"
+        written = f"{format_count(self.objects, 'object')}, {format_size(self.nbytes)}"
         skipped = f", {len(self.skipped)} skipped" * bool(self.skipped)
         lines = [f"{self.source} → {self.target}", f"{counts}, {len(self.failed)} failed{skipped}; {written}"]
         lines += [f"  copy {key}" for key in self.copied[: SHOWN * self.dry_run]]
         lines += [f"  delete {key}" for key in self.deleted[:SHOWN]]
-        lines += [f"  failed {key}: {why}" for key, why in list(self.failed.items())[:SHOWN]]
-        lines += [f"  skipped {key}: {why}" for key, why in list(self.skipped.items())[:SHOWN]]
+        for what, keys in (("failed", self.failed), ("skipped", self.skipped)):
+            shown = list(keys.items())[:SHOWN]
+            lines += [f"  {what} {key}: {why.removeprefix(f'{key}: ')}" for key, why in shown]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
