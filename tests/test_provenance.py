@@ -607,6 +607,7 @@ def elsewhere(**changes) -> Provenance:
         writer_version="other 1.0",
         inputs=("a/b",),
         jobs={"slurm_job_id": "17"},
+        parts={"number": 2, "by": [{"user": "ada", "hostname": "node7", "job": "17", "parts": 2}]},
         environment={"distributions": {"numpy": "1.19.2"}, "imported": {}},
         history=("import numpy", "token = 'hunter2hunter2'"),
         imported_from="/old/database, key x",
@@ -627,6 +628,7 @@ def test_the_provenance_of_what_was_made_elsewhere_is_kept(tmp_path, value):
     assert same == elsewhere()
     assert db.info("x").created == elsewhere().created
     assert "imported from  /old/database, key x" in str(kept)
+    assert "parts          2: 2 by ada@node7 (job 17)" in str(kept)
     assert kept.to_dict()["imported"].startswith("20")
     json.dumps(kept.to_dict())
 

@@ -122,6 +122,9 @@ class Provenance:
         What the value was computed from.
     jobs : mapping of str to str or int
         Ids of SLURM, MPI and dask: "slurm_job_id", "mpi_rank", "dask_task" ...
+    parts : mapping or None
+        Of a value that many jobs filled: the "number" of parts, when the "first" and the "last" one was written, and
+        "by", a list of those who wrote them: "user", "hostname", "job" if there was one, and how many "parts".
     environment : mapping or None
         Python, platform, CPU, installed distributions and imported modules.
     history : tuple of str or None
@@ -147,6 +150,7 @@ class Provenance:
     duration: float | None = None
     inputs: tuple[str, ...] = ()
     jobs: Mapping[str, str | int] = field(default_factory=dict)
+    parts: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
     history: tuple[str, ...] | None = None
     is_post_hoc: bool = False
@@ -193,6 +197,7 @@ class Provenance:
             duration=None if duration is None else float(duration),
             inputs=tuple(json.loads(attributes.get("zdb_inputs", "[]"))),
             jobs={name.removeprefix("zdb_"): attributes[name] for name in JOB_ATTRIBUTES if name in attributes},
+            parts=json.loads(text("parts") or "null"),
             environment=environment,
             history=None if history is None else tuple(history["cells"]),
             is_post_hoc=bool(attributes.get("zdb_post_hoc", 0)),
@@ -223,6 +228,8 @@ class Provenance:
             attributes["zdb_post_hoc"] = 1
         if self.inputs:
             attributes["zdb_inputs"] = json.dumps(list(self.inputs))
+        if self.parts is not None:
+            attributes["zdb_parts"] = json.dumps(dict(self.parts))
         duration = duration if self.duration is None else self.duration
         if duration is not None:
             attributes["zdb_duration"] = float(duration)
@@ -276,6 +283,7 @@ class Provenance:
         made["imported"] = None if self.imported is None else _iso(self.imported)
         made["inputs"] = list(self.inputs)
         made["jobs"] = dict(self.jobs)
+        made["parts"] = None if self.parts is None else dict(self.parts)
         made["environment"] = None if self.environment is None else dict(self.environment)
         made["history"] = None if self.history is None else list(self.history)
         return made
@@ -299,12 +307,22 @@ class Provenance:
             ("duration", "" if self.duration is None else f"{self.duration:.3g} s"),
             *((name.replace("_", " "), str(value)) for name, value in self.jobs.items()),
             ("inputs", ", ".join(self.inputs)),
+            ("parts", self._parts_summary()),
             ("environment", self._environment_summary()),
             ("history", "" if self.history is None else f"{len(self.history)} notebook cells"),
         ]
         if self.git_state == "none":
             rows = [(name, "none" if name == "git" else value) for name, value in rows]
         return [(name, text) for name, text in rows if text]
+
+    def _parts_summary(self) -> str:
+        if not self.parts:
+            return ""
+        by = (
+            f"{one['parts']} by {one['user']}@{one['hostname']}" + (f" (job {one['job']})" if "job" in one else "")
+            for one in self.parts["by"]
+        )
+        return f"{self.parts['number']}: {', '.join(by)}"
 
     def _environment_summary(self) -> str:
         if self.environment is None:

@@ -36,6 +36,7 @@ from zdb.errors import (
 )
 from zdb.parallel.plan import read_plan
 from zdb.parallel.records import Attempt, Part
+from zdb.provenance import Provenance
 
 if TYPE_CHECKING:
     from places import Place
@@ -93,6 +94,12 @@ def test_a_dataset_is_filled_and_comes_back(place: Place) -> None:
     provenance = json.loads(db._engine.node("run/v").attributes["zdb_parts"])
     assert provenance["number"] == 5
     assert sum(one["parts"] for one in provenance["by"]) == 5
+    made = db.provenance("run/v")
+    assert made.parts == provenance
+    assert "  parts" in repr(made)
+    assert f"5: 5 by {made.user}@{made.hostname}" in repr(made)
+    assert Provenance.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert json.loads(str(made.recorded().attributes["zdb_parts"])) == provenance
     with pytest.raises(NotFillingError, match="run/v"):
         db.progress("run/v")
     with pytest.raises(NotFillingError, match="run/v"):
