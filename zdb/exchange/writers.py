@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from zdb.exchange.loading import require_netcdf
+from zdb.exchange.partitions import partitions_to_csv, partitions_to_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,9 @@ def _to_netcdf(value: Any, path: Path) -> None:
 def _table_to_csv(value: Any, path: Path) -> None:
     import pandas as pd
 
+    if hasattr(value, "partitions"):
+        partitions_to_csv(value, path)
+        return
     frame = _as_frame(value)
     is_plain = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     frame.to_csv(path, index=not is_plain)
@@ -131,8 +135,6 @@ def _table_to_csv(value: Any, path: Path) -> None:
 def _as_frame(value: Any) -> pd.DataFrame:
     import pandas as pd
 
-    if hasattr(value, "compute"):
-        value = value.compute()
     if not isinstance(value, pd.DataFrame | pd.Series | pd.Index):
         value = value.to_pandas()
     if isinstance(value, pd.Index):
@@ -143,6 +145,9 @@ def _as_frame(value: Any) -> pd.DataFrame:
 def _table_to_parquet(value: Any, path: Path) -> None:
     import pyarrow.parquet
 
+    if hasattr(value, "partitions"):
+        partitions_to_parquet(value, path)
+        return
     package = type(value).__module__.partition(".")[0]
     if package not in ("polars", "pyarrow"):
         _as_frame(value).to_parquet(path, engine="pyarrow")
