@@ -222,3 +222,22 @@ def test_exporting_small_values(used: tuple[zdb.Database, Requests], tmp_path: P
         sent[number] = Counter(requests.of(lambda sub=sub, number=number: export_files(sub, tmp_path / str(number))))
     # That it is a value, if it changed, what kind it is, and the value; the records of its provenance are read once.
     assert sent[12] - sent[2] == {"GetObject": 10 * 4}
+
+
+def test_a_region_that_is_written_again_is_not_read(used: tuple[zdb.Database, Requests]) -> None:
+    db, requests = used
+    numbers = np.random.default_rng(1)
+    first, second = numbers.normal(size=(2, 20_000))
+    db.create("again", np.zeros(40_000), chunks=(20_000,))
+    before = Counter(requests.of(lambda: db.write_region("again", first, slice(0, 20_000))))
+    after = Counter(requests.of(lambda: db.write_region("again", second, slice(0, 20_000))))
+    # It is refused because the object is there; its size and tag are looked up, and whether the job may still write.
+    assert after - before == {"PutObject": 1, "HeadObject": 2, "GetObject": 2}
+    nodes = db._engine.nodes
+    tagged = nodes.read_tagged("again/data/c/0")
+    assert tagged is not None
+    assert nodes.tag("again/data/c/0") == tagged.tag
+    assert nodes.tag("again/data/c/1") is None
+    db.write_region("again", first, slice(20_000, 40_000))
+    db.finish("again")
+    np.testing.assert_array_equal(db["again"], [*second, *first])

@@ -590,9 +590,11 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.s3
-def test_an_answer_that_was_lost(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [0, 100_000])  # bytes; the size of large objects is looked at first
+def test_an_answer_that_was_lost(s3: Any, more: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client library tries again, and is refused because of its own write."""
-    nodes = open_store(s3.url("lost-answers.zdb"), s3.options)
+    nodes = open_store(s3.url(f"lost-answers-{more}.zdb"), s3.options)
+    rest = bytes(more)
     assert nodes.create("zarr.json", b"root")
     call = nodes.store.fs._call_s3
 
@@ -602,12 +604,13 @@ def test_an_answer_that_was_lost(s3: Any, monkeypatch: pytest.MonkeyPatch) -> No
         return await call(method, **options)
 
     monkeypatch.setattr(nodes.store.fs, "_call_s3", twice)
-    tag = nodes.replace("k", b"mine", None)
+    tag = nodes.replace("k", b"mine" + rest, None)
     assert tag is not None
-    newer = nodes.replace("k", b"newer", tag)
+    newer = nodes.replace("k", b"newer" + rest, tag)
     assert newer is not None
-    assert nodes.replace("k", b"other", tag) is None
-    assert nodes.get("k") == b"newer"
+    for other in (b"other", b"longer"):
+        assert nodes.replace("k", other + rest, tag) is None
+    assert nodes.get("k") == b"newer" + rest
     assert not nodes.remove("k", tag)
     assert nodes.remove("k", newer)
     assert nodes.get("k") is None

@@ -26,6 +26,7 @@ _memory_lock = threading.Lock()
 _REFUSALS = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409", "404"}
 _COPIED_AT_ONCE = 5 << 30  # larger objects are copied in parts
 _DELETED_AT_ONCE = 250  # S3 takes up to 1000
+_READ_AT_ONCE = 64 << 10  # of larger objects the size is looked at first
 _NEVER = '"00000000000000000000000000000000"'  # no object has this ETag
 
 
@@ -88,6 +89,24 @@ class S3Nodes(ZarrNodes):
     def read_tagged_many(self, paths: list[str]) -> list[Tagged | None]:
         return self._run(" ".join(paths), bounded(self._read_tagged, paths))
 
+    def tag(self, path: str) -> Tag | None:
+        return self._run(path, self._tag(path))
+
+    async def _tag(self, path: str) -> Tag | None:
+        found = await self._head(path)
+        return None if found is None else str(found["ETag"])
+
+    async def _size(self, path: str) -> int | None:
+        found = await self._head(path)
+        return None if found is None else int(found["ContentLength"])
+
+    async def _head(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = await self.store.fs._call_s3("head_object", **self._place(path))  # noqa: SLF001
+        except FileNotFoundError:
+            return None
+        return found
+
     def replace(self, path: str, data: bytes, tag: Tag | None, *, lasting: bool = True) -> Tag | None:  # noqa: ARG002
         self.require_writable()
         if config.get("claims") == "none":
@@ -108,6 +127,8 @@ class S3Nodes(ZarrNodes):
             if _code(error) not in _REFUSALS:
                 raise
             # When an answer was lost, the client library tries again, and is refused because of its own write.
+            if len(data) > _READ_AT_ONCE and await self._size(path) != len(data):
+                return None
             found = await self._read_tagged(path)
             return found.tag if found is not None and found.data == data else None
         return str(answer["ETag"])

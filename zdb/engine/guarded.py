@@ -46,8 +46,7 @@ def put_guarded(nodes: NodeStore, path: str, data: bytes, guard: Guard) -> None:
         guard()
         if nodes.replace(path, data, tag, lasting=False) is not None:
             return
-        found = nodes.read_tagged(path)
-        tag = None if found is None else found.tag
+        tag = nodes.tag(path)
 
 
 def update_guarded(nodes: NodeStore, path: str, change: Callable[[bytes | None], bytes], guard: Guard) -> None:

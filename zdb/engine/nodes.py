@@ -105,6 +105,11 @@ class NodeStore(ABC):
         """Return the object and its tag, or None if there is none."""
         return self.read_tagged_many([path])[0]
 
+    def tag(self, path: str) -> Tag | None:
+        """Return the tag of an object without reading it where the store tells it, or None if there is no object."""
+        found = self.read_tagged(path)
+        return None if found is None else found.tag
+
     def read_tagged_many(self, paths: list[str]) -> list[Tagged | None]:
         """Return several objects with their tags, read concurrently where that helps."""
         return [None if data is None else Tagged(data, data) for data in self.get_many(paths)]
