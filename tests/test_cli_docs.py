@@ -167,11 +167,11 @@ def run_examples(page: str, folder: Path) -> str:
 def test_the_examples_print_what_the_page_says() -> None:
     page = PAGE.read_text("utf-8")
     assert page.count("$ zdb ") > 20
-    # The length of the path of the folder is among what they print.
-    with tempfile.TemporaryDirectory() as place:
+    # The length of the path of the folder is among what they print, so it must not depend on TMPDIR.
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
         assert run_examples(page, Path(place)).splitlines() == page.splitlines()
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
         PAGE.write_text(run_examples(PAGE.read_text("utf-8"), Path(place)), "utf-8")
