@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -16,22 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["partitions_to_csv", "partitions_to_parquet"]
 
 
-class _OtherPartitionError(Exception):
-    """A partition does not go on where the one before ended, in its labels or its types."""
+class _LabelsNeededError(Exception):
+    """The rows are not numbered from 0 on over all partitions."""
+
+
+class _OtherTypesError(Exception):
+    """A partition has other categories than the first one."""
 
 
 def partitions_to_csv(value: Any, path: Path) -> None:
     """Write a dask DataFrame or Series; row numbers from 0 on are left out, other labels stand in the first columns."""
-    try:
-        _write_csv(value, path, labels=False)
-    except _OtherPartitionError:
-        _write_csv(value, path, labels=True)
-
-
-def _write_csv(value: Any, path: Path, *, labels: bool) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for number, frame in enumerate(_frames(value, labels=labels)):
-            frame.to_csv(file, index=labels, header=not number)
+    _with_labels_if_needed(_write_csv, value, path)
 
 
 def partitions_to_parquet(value: Any, path: Path) -> None:
@@ -43,13 +38,22 @@ def partitions_to_parquet(value: Any, path: Path) -> None:
     import pyarrow as pa
 
     try:
-        try:
-            _write_parquet(value, path, labels=False)
-        except _OtherPartitionError:
-            _write_parquet(value, path, labels=True)
-    except (_OtherPartitionError, pa.ArrowException):
-        whole = value.compute()
-        (whole.to_frame() if isinstance(whole, pd.Series) else whole).to_parquet(path, engine="pyarrow")
+        _with_labels_if_needed(_write_parquet, value, path)
+    except (_OtherTypesError, pa.ArrowException):
+        _as_frame(value).to_parquet(path, engine="pyarrow")
+
+
+def _with_labels_if_needed(write: Callable[..., None], value: Any, path: Path) -> None:
+    try:
+        write(value, path, labels=False)
+    except _LabelsNeededError:
+        write(value, path, labels=True)
+
+
+def _write_csv(value: Any, path: Path, *, labels: bool) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, frame in enumerate(_frames(value, labels=labels)):
+            frame.to_csv(file, index=labels, header=not number)
 
 
 def _write_parquet(value: Any, path: Path, *, labels: bool) -> None:
@@ -65,7 +69,7 @@ def _write_parquet(value: Any, path: Path, *, labels: bool) -> None:
         file.write_table(table)
         for frame in frames:
             if [dtype for dtype in frame.dtypes if isinstance(dtype, pd.CategoricalDtype)] != categories:
-                raise _OtherPartitionError
+                raise _OtherTypesError
             file.write_table(pa.Table.from_pandas(frame, schema=table.schema, preserve_index=labels))
 
 
@@ -80,12 +84,16 @@ def _frames(value: Any, *, labels: bool) -> Iterator[pd.DataFrame]:
     """Yield the partitions; raise if they have labels that are needed, but are to be left out."""
     rows = 0
     for partition in value.partitions:
-        found = partition.compute()
-        frame: pd.DataFrame = found.to_frame() if isinstance(found, pd.Series) else found
+        frame = _as_frame(partition)
         if not labels and not _is_numbered(frame.index, rows):
-            raise _OtherPartitionError
+            raise _LabelsNeededError
         rows += len(frame)
         yield frame
+
+
+def _as_frame(value: Any) -> pd.DataFrame:
+    found: pd.DataFrame | pd.Series = value.compute()
+    return found.to_frame() if isinstance(found, pd.Series) else found
 
 
 def _is_numbered(index: pd.Index, start: int) -> bool:
