@@ -12,7 +12,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
-from zdb.engine.packing import said_by_codec
+from zdb.engine.packing import ABSENT, CRC_BYTES, said_by_codec
 from zdb.engine.strict import RaisingStore
 from zdb.errors import CorruptChunkError, MissingChunkError
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayDecoder"]
 
-_ABSENT = 2**64 - 1  # offset and size, in the index of a shard, of a chunk that is not in it
-_CHECKSUM_BYTES = 4
 _PLAIN: dict[str, Any] = {
     "zarr_format": 3,
     "node_type": "array",
@@ -116,13 +114,13 @@ class ArrayDecoder:
         """Return the bytes of each chunk in a shard, None for those that are absent."""
         view = memoryview(data)
         checksums = sum(codec["name"] == "crc32c" for codec in self._index_codecs)
-        size = 16 * math.prod(self._per_object) + _CHECKSUM_BYTES * checksums
+        size = 16 * math.prod(self._per_object) + CRC_BYTES * checksums
         if len(view) < size:
             raise ValueError(f"the shard has {len(view)} bytes, fewer than its index")
         index = self._decode_index(view[-size:] if self._index_at_end else view[:size])
         found: list[memoryview | None] = []
         for offset, length in index.reshape(-1, 2).tolist():
-            if offset == length == _ABSENT:
+            if offset == length == ABSENT:
                 found.append(None)
             elif offset + length > len(view):
                 raise ValueError("the index of the shard points beyond its end")
@@ -137,7 +135,7 @@ class ArrayDecoder:
             "shape": shape,
             "data_type": "uint64",
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
-            "fill_value": _ABSENT,
+            "fill_value": ABSENT,
             "codecs": self._index_codecs,
         }
         array, chunks = _in_memory(metadata)
