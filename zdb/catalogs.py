@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from zdb.engine.new_nodes import new_id
-from zdb.engine.node import DATABASE, FOREIGN, Node, dump, node_path
+from zdb.engine.node import DATABASE, Node, dump, node_path
 from zdb.engine.plain import PlainEngine
 from zdb.engine.store import open_store
 from zdb.errors import CorruptChunkError, DatabaseNotFoundError, InvalidQueryError, NotADatabaseError, ZdbError
@@ -337,7 +337,7 @@ def _counted(record: Record, storage_options: Mapping[str, Any] | None) -> Recor
     waiting = [""]
     while waiting:
         for node in map(engine.described, engine.children(waiting.pop()).values()):
-            if node.kind == DATABASE or (node.kind == FOREIGN and engine.is_database(node)):
+            if engine.is_database(node):
                 waiting.append(node.path)
             else:
                 keys += 1

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from zdb.engine.node import DATABASE, FOREIGN, NONSENSE, UNREADABLE, VALUE, Node
+from zdb.engine.node import NONSENSE, UNREADABLE, VALUE, Node
 from zdb.engine.store import LocalNodes
 from zdb.errors import InvalidQueryError
 from zdb.handle import Handle
@@ -265,7 +265,7 @@ def _nodes_below(engine: PlainEngine, path: str) -> Iterator[Node]:
             for children in pool.map(engine.children, level):
                 for node in map(engine.described, children.values()):
                     yield node
-                    if node.kind == DATABASE or (node.kind == FOREIGN and engine.is_database(node)):
+                    if engine.is_database(node):
                         below.append(node.path)
             level = below
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zdb.engine.concurrency import concurrently
-from zdb.engine.node import DATABASE, FOREIGN, VALUE, Node, dump, node_path
+from zdb.engine.node import DATABASE, VALUE, Node, dump, node_path
 from zdb.errors import (
     CorruptChunkError,
     KeyClaimedError,
@@ -145,7 +145,7 @@ class _Transfer:
     def _job(self, node: Node, path: str, existing: Node | None, *, damaged: bool) -> Iterable[CopyJob]:
         if self.rules.delete:
             self._known.add(path)
-        has_keys = node.kind == DATABASE or (node.kind == FOREIGN and self.source.engine.is_database(node))
+        has_keys = self.source.engine.is_database(node)
         if existing is not None and self.target.engine.is_database(existing) != has_keys:
             what = "a sub-database" if not has_keys else "a value"
             raise KeyConflictError(f"{path}: is {what} in {self.target.engine.nodes.url}; delete it first")
