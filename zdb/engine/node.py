@@ -268,6 +268,15 @@ class Node:
         }
         return {"": self.attributes, **nested}
 
+    def keeps_chunks_of(self, before: Node) -> bool:
+        """Whether this is a value as it was before, or its next generation, beside which those chunks stay."""
+        return self.id == before.id and self.generation in (before.generation, before.generation + 1)
+
+    def below_documents(self) -> dict[str, JSONDict]:
+        """Return the metadata of the arrays and groups in a value by the paths of their objects."""
+        groups = {node_path(f"{self.path}/{name}"): group_document(own) for name, own in self.groups.items() if name}
+        return groups | {node_path(array.path): array.metadata for array in self.arrays.values()}
+
     def metadata_paths(self) -> Iterator[str]:
         """Paths of the metadata of a value, and of its arrays and groups."""
         yield node_path(self.path)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zdb.engine.options import LayoutOptions
     from zdb.engine.store import NodeStore
 
-__all__ = ["Seal", "begin_node", "below_documents", "check_plan", "publish", "write_arrays"]
+__all__ = ["Seal", "begin_node", "check_plan", "publish", "write_arrays"]
 
 _CONCURRENT_ARRAYS = 8
 JSONDict = dict[str, Any]
@@ -142,11 +142,6 @@ def write_arrays(nodes: NodeStore, claim: Claim, node: Node, encoded: xr.Dataset
     """Write all chunks of some arrays of a planned node."""
     sources = [(node.arrays[name], encoded.variables[name]) for name in names]
     _write_chunks(nodes, claim.path, sources, Gate(claim.fence))
-
-
-def below_documents(node: Node) -> dict[str, JSONDict]:
-    """Return the metadata of the arrays of a value by the paths of their objects."""
-    return {node_path(array.path): array.metadata for array in node.arrays.values()}
 
 
 def _write_chunks(nodes: NodeStore, path: str, sources: Iterable[tuple[ArrayNode, xr.Variable]], gate: Gate) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zdb.engine.checksums import ObjectCheck
 from zdb.engine.concurrency import concurrently
-from zdb.engine.node import DATABASE, FOREIGN, VALUE, Node, dump, group_document, node_path
+from zdb.engine.node import VALUE, Node, dump, node_path
 from zdb.engine.provenance_records import RECORDS
 from zdb.errors import CorruptChunkError, MissingChunkError, ZdbError
 from zdb.maintenance.walking import walk
@@ -104,7 +104,7 @@ class _Writer:
         again = []
         for node in nodes:
             current = now.get(node.path, node)
-            if node.path not in wrong and _has_chunks_of(current, node):
+            if node.path not in wrong and current is not None and current.keeps_chunks_of(node):
                 self._put_metadata(node)
             elif current is not None and current.document == node.document:
                 raise wrong[node.path]
@@ -127,11 +127,8 @@ class _Writer:
                 size = math.prod(array.object_shape) * array.nbytes // max(1, math.prod(array.shape))
                 for place in array.places():
                     yield _Object(array.object_path(place), node, partial(check, place), size)
-        elif not self._is_database(node):
+        elif not self._engine.is_database(node):
             yield from (_Object(path, node) for path in self._engine.nodes.list_objects(node.path))
-
-    def _is_database(self, node: Node) -> bool:
-        return node.kind == DATABASE or (node.kind == FOREIGN and self._engine.is_database(node))
 
     def _read(self, one: _Object) -> tuple[_Object, bytes | ZdbError]:
         data = self._engine.nodes.get(one.path)
@@ -146,16 +143,13 @@ class _Writer:
         return one, data
 
     def _put_metadata(self, node: Node) -> None:
-        documents = {}
-        if node.kind == VALUE:
-            documents = {f"{node.path}/{name}": group_document(own) for name, own in node.groups.items() if name}
-            documents |= {array.path: array.metadata for array in node.arrays.values()}
-        if node.kind == VALUE or self._is_database(node):
-            documents[node.path] = node.document
+        documents = node.below_documents() if node.kind == VALUE else {}
+        if node.kind == VALUE or self._engine.is_database(node):
+            documents[node_path(node.path)] = node.document
         if node.kind == VALUE or not documents:
             self._report.copied.append(self._name(node.path))
         for path, document in documents.items():
-            self._put(self._name(node_path(path)), dump(document))
+            self._put(self._name(path), dump(document))
 
     def _put(self, name: str, data: bytes) -> None:
         with warnings.catch_warnings():
@@ -167,13 +161,6 @@ class _Writer:
 
     def _name(self, path: str) -> str:
         return path[len(self._root) + 1 :] if self._root else path
-
-
-def _has_chunks_of(current: Node | None, node: Node) -> bool:
-    """Whether chunks that were read for a node before it became another one are its own."""
-    return (
-        current is not None and current.id == node.id and current.generation in (node.generation, node.generation + 1)
-    )
 
 
 def _records(db: Database) -> Iterator[tuple[str, bytes]]:

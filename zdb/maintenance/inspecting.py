@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from zdb.display import format_count
@@ -42,7 +41,7 @@ class Inspection:
 
     def objects(self, array: ArrayNode) -> Iterator[tuple[tuple[int, ...], str, int]]:
         """Yield place, path and size of the objects of an array; the size is 0 for those that are not there."""
-        for place in product(*map(range, array.grid)):
+        for place in array.places():
             path = array.object_path(place)
             yield place, path, self.sizes.get(path, 0)
 

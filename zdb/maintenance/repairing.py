@@ -194,9 +194,7 @@ class Repairs:
         return self._replace(node, whole, "rebuild", f"rebuild its consolidated metadata, with the arrays {names}")
 
     def _rewrite(self, node: Node, problems: list[Problem]) -> None:
-        documents = {node_path(array.path): array.metadata for array in node.arrays.values()}
-        for name, own in node.groups.items():
-            documents |= {node_path(f"{node.path}/{name}"): group_document(own)} if name else {}
+        documents = node.below_documents()
         for problem in problems:
             if problem.path in documents and "chunk keys" not in problem.message:
                 self._note(node.path, "rewrite", f"write {problem.path} from the consolidated metadata")

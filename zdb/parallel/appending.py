@@ -20,7 +20,6 @@ from zdb.engine.options import LayoutOptions
 from zdb.engine.reader import open_steady
 from zdb.engine.shards import GrowingTarget
 from zdb.engine.store import LocalNodes
-from zdb.engine.writer import below_documents
 from zdb.errors import KeyConflictError, KeyNotFoundError, PartMismatchError, UnsupportedValueError, WriteError
 from zdb.formats import registry
 from zdb.formats.dtypes import is_lazy
@@ -147,7 +146,7 @@ def _grow(engine: PlainEngine, claim: Claim, node: Node, stored: Any, growth: Gr
     _write(engine.nodes, claim.fence.check, node, grown, stored, growth)
     claim.fence.check()
     changed = {node_path(grown.arrays[name].path) for name in {*growth.added, *growth.array_attributes}}
-    documents = {path: dump(below) for path, below in below_documents(grown).items() if path in changed}
+    documents = {path: dump(below) for path, below in grown.below_documents().items() if path in changed}
     _all(engine.nodes, lambda one: engine.nodes.stage(*one), documents.items())
     engine.nodes.sync(node.path)
     grown.document["attributes"] |= provenance(engine, started)

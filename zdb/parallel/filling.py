@@ -16,7 +16,7 @@ from zdb.engine.computing import store
 from zdb.engine.guarded import GuardedTarget
 from zdb.engine.node import Node, dump, group_document, node_path, previous_path
 from zdb.engine.options import LayoutOptions
-from zdb.engine.writer import begin_node, below_documents, check_plan, write_arrays
+from zdb.engine.writer import begin_node, check_plan, write_arrays
 from zdb.errors import (
     ClaimLostError,
     CorruptChunkError,
@@ -245,7 +245,7 @@ def _join(engine: PlainEngine, claim: Claim, plan: Plan, progress: Progress, sta
 
 def _commit(engine: PlainEngine, claim: Claim, plan: Plan, progress: Progress, started: float) -> None:
     _require_objects(engine, plan)
-    documents = below_documents(plan.node)
+    documents = plan.node.below_documents()
     if claim.previous is not None:
         documents[previous_path(plan.key)] = claim.previous.document  # its chunks are still there
     engine.create_databases(split(plan.key)[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from zdb.engine.checksums import ObjectCheck
@@ -131,13 +130,12 @@ class ObjectCopier:
         StaleValueError
         """
         now = self.source.node(node.path)
-        if now is None or now.id != node.id or now.generation not in (node.generation, node.generation + 1):
+        if now is None or not now.keeps_chunks_of(node):
             raise StaleValueError(f"{node.path}: was replaced or deleted while it was copied")
 
 
 def checks(node: Node) -> Iterator[Callable[[bytes], object]]:
     """Yield what checks each chunk or shard of a value, in the order of their paths."""
     for array in node.arrays.values():
-        if array.shape:
-            check = ObjectCheck(array)
-            yield from (partial(check, place) for place in product(*map(range, array.grid)))
+        check = ObjectCheck(array)
+        yield from (partial(check, place) for place in array.places())
